@@ -1,0 +1,91 @@
+"""Every deliberate error. What is not here is a bug.
+
+    MlmakeError                     message, hint (the next move), exit code
+    ├── ConfigError          2      the file is wrong for ever: all its problems at once
+    ├── UsageError           2      the command line or a call names what is not there
+    ├── NotYetError          2      declared and legal, but this version cannot do it
+    ├── MissingInputError    2      a selected step wants a file that nobody makes
+    ├── StateError           2      .mlmake/state.db is of a newer version, damaged or not writable
+    ├── BuildFailed          1      at least one step failed
+    ├── Stale                3      `status --check` found something to do
+    └── Interrupted          130    Ctrl-C or a signal asked to stop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class MlmakeError(Exception):
+    """An error that a user can cause; printed as a line and a next move, never as a traceback."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a file: where it stands (`pipelines.train.steps.fit`), what, and the nearest legal word."""
+
+    where: str
+    what: str
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"{self.where}: {self.what}{hint}" if self.where else f"{self.what}{hint}"
+
+
+class ConfigError(MlmakeError):
+    """A file of the project says something it cannot say; carries every problem found."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{file}: {problem}" for problem in self.problems))
+
+
+class UsageError(MlmakeError):
+    """The command line, or a call, names what is not there."""
+
+
+class NotYetError(MlmakeError):
+    """Declared and legal, but this version of mlmake cannot do it."""
+
+
+class MissingInputError(MlmakeError):
+    """A selected step wants a file that is not there and that no step makes."""
+
+
+class StateError(MlmakeError):
+    """The state under .mlmake/ cannot be used as it is."""
+
+
+class BuildFailed(MlmakeError):
+    """At least one step failed."""
+
+    exit_code = 1
+
+
+class Stale(MlmakeError):
+    """`status --check` found something to do."""
+
+    exit_code = 3
+
+
+class Interrupted(MlmakeError):
+    """Ctrl-C, or a signal, asked to stop."""
+
+    exit_code = 130
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """The legal word closest to `word`, or "" where none is close."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(legal), n=1, cutoff=0.6)), "")

@@ -1,0 +1,1 @@
+"""The words of the product as frozen data: what a project says, what a run was, why a step is stale."""

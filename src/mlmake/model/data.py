@@ -1,0 +1,74 @@
+"""Where data lives: locations, and the inputs and outputs of a step that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+type Scalar = str | int | float | bool
+type Value = Any
+"""A TOML value: a scalar, a date, a list or a table of values."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""An empty table to default to: one object, read-only, that equals `{}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One file or folder, by the name that the user gave it and by the place where it is.
+
+    Attributes:
+        text: as declared and portable: `build/x.csv`, `raw://x.csv`, `s3://bucket/x`.
+        path: absolute path on this machine, or the full URL when `is_remote`.
+        is_folder: declared with a trailing `/`.
+        is_glob: a pattern that stands for every file that matches it.
+    """
+
+    text: str
+    path: str
+    is_folder: bool = False
+    is_glob: bool = False
+    is_remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One item of an input: a location, and the id of the step that makes it, if one does."""
+
+    location: Location
+    producer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A named input: what a step reads, in the order in which it is handed over."""
+
+    name: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A named output: what a step writes. A metrics output is a JSON file that the run remembers."""
+
+    name: str
+    location: Location
+    is_metrics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Datastore:
+    """A named place for data: a folder, or any fsspec URL with its options.
+
+    `options` keeps `${env:NAME}` unfilled: a secret is looked up where it is used and nowhere else.
+    """
+
+    name: str
+    url: str
+    options: Mapping[str, Value] = NOTHING
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.url and not self.url.startswith("file://")

@@ -1,0 +1,110 @@
+"""What a build tells while it goes on; sinks (console, runs, web) take these and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlmake.model.reason import Reason, Verdict
+from mlmake.model.run import Outcome, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class LockWaiting:
+    """Another build writes: who (pid, host, since when)."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the build is about to do: a verdict per selected step, in order, and the seconds past runs took.
+
+    `expected` holds seconds for steps that may run and have run before.
+    """
+
+    verdicts: dict[str, Verdict]
+    expected: dict[str, float]
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    step: str
+    target: str
+    attempt: int
+    log: str
+    reasons: tuple[Reason, ...]
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step ended for good: done, failed or cancelled. `log` is relative to the project's root."""
+
+    step: str
+    outcome: Outcome
+    seconds: float
+    attempt: int = 1
+    message: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRetried:
+    """An attempt failed and another follows after `delay` seconds."""
+
+    step: str
+    attempt: int
+    message: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpared:
+    """A step that was maybe turned out fresh: what it reads came out with the same bytes."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepBlocked:
+    """A step cannot run in this build."""
+
+    step: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something a user should know that is no failure."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A signal asked to stop; running steps are being ended."""
+
+    signal: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    summary: Summary
+
+
+type Event = (
+    LockWaiting
+    | Planned
+    | StepStarted
+    | StepFinished
+    | StepRetried
+    | StepSpared
+    | StepBlocked
+    | Noticed
+    | Stopping
+    | Ended
+)
+type Sink = Callable[[Event], None]

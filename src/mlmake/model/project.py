@@ -1,0 +1,77 @@
+"""A project: its pipelines, and the datastores, environments and compute targets that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlmake.model.data import NOTHING, Datastore, Value
+from mlmake.model.resources import Resources
+from mlmake.model.step import Step
+
+FILE = "pipelines.toml"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """The software that a step runs in: exactly one base of python, conda, image, dockerfile."""
+
+    name: str
+    python: str = ""
+    conda: str = ""
+    image: str = ""
+    dockerfile: str = ""
+    packages: tuple[str, ...] = ()
+    requirements: str = ""
+    variables: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """The kind of base: `python`, `conda`, `image` or `dockerfile`."""
+        return next(base for base in ("python", "conda", "image", "dockerfile") if getattr(self, base))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compute:
+    """A compute target: where steps run, and what it offers. `options` are the keys of its kind."""
+
+    name: str
+    kind: str
+    offers: Resources | None = None
+    options: Mapping[str, Value] = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """A named set of steps with parameters of its own; `steps` in the order of the file."""
+
+    name: str
+    description: str = ""
+    params: Mapping[str, Value] = NOTHING
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """All that a `pipelines.toml` says, checked and expanded.
+
+    Attributes:
+        root: absolute path of the folder that holds the file.
+        default: what a bare `mlmake` builds; "" means everything.
+        steps: every step by id, each after all that come before it.
+        owners: output path -> id of the step that makes it.
+    """
+
+    root: str
+    name: str
+    default: str = ""
+    datastores: Mapping[str, Datastore] = NOTHING
+    environments: Mapping[str, Environment] = NOTHING
+    computes: Mapping[str, Compute] = NOTHING
+    pipelines: Mapping[str, Pipeline] = NOTHING
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self, step: str) -> str:
+        """A step's id as people write it: without its pipeline where there is only one."""
+        return step.partition(".")[2] if len(self.pipelines) == 1 else step

@@ -1,0 +1,122 @@
+"""Runs: what a build did, step by step, and the record of each step's last good run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from mlmake.model.data import NOTHING, Value
+from mlmake.model.reason import Reason
+
+
+class Outcome(Enum):
+    """How a step of a run, or the run itself, stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # mlmake died while it ran
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file or folder with its content: the location's text, digest (xxh3_128), bytes."""
+
+    text: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """The last good run of a step.
+
+    Attributes:
+        facts: every fact by name (`param seed`) -> its value or digest.
+        inputs: input name -> what it held.
+        outputs: what the run wrote.
+        finished: seconds since the epoch.
+        seconds: how long it ran.
+    """
+
+    step: str
+    run: int
+    facts: Mapping[str, str]
+    inputs: Mapping[str, tuple[Item, ...]]
+    outputs: tuple[Item, ...]
+    finished: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRun:
+    """One step of one run. `started` and `ended` are seconds since the epoch; `log` is relative to the root."""
+
+    run: int
+    step: str
+    outcome: Outcome
+    started: float
+    ended: float | None = None
+    attempt: int = 1
+    exit_code: int | None = None
+    message: str = ""
+    host: str = ""
+    target: str = "local"
+    log: str = ""
+    reasons: tuple[Reason, ...] = ()
+    facts: Mapping[str, str] = NOTHING
+    outputs: tuple[Item, ...] = ()
+    metrics: Mapping[str, Value] = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One build in which something could run."""
+
+    number: int
+    outcome: Outcome
+    command: str
+    started: float
+    ended: float | None = None
+    host: str = ""
+    pid: int = 0
+    steps: int = 0
+    ran: int = 0
+    fresh: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What a build did, counted: its last line."""
+
+    ran: int = 0
+    fresh: int = 0
+    restored: int = 0
+    failed: int = 0
+    blocked: int = 0
+    cancelled: int = 0
+    seconds: float = 0.0
+    run: int | None = None
+    edited: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.ran} ran",
+            f"{self.fresh} fresh",
+            f"{self.restored} restored",
+            f"{self.failed} failed",
+        ]
+        parts += [f"{self.blocked} blocked"] if self.blocked else []
+        parts += [f"{self.cancelled} cancelled"] if self.cancelled else []
+        return f"{', '.join(parts)} in {_seconds(self.seconds)}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,112 @@
+"""Placeholders `{inputs.x}` `{outputs.x}` `{params.x}` `{matrix.x}` `{env.X}` in args, commands and paths.
+
+Only these namespaces are placeholders; every other brace (`${HOME}`, awk's `{print $1}`) stays as it is.
+A doubled brace, `{{inputs.x}}`, stands for the text `{inputs.x}`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from mlmake.model.data import Scalar, Value
+
+NAMESPACES = ("inputs", "outputs", "params", "matrix", "env")
+_PLACEHOLDER = re.compile(r"\{\{(?P<literal>\w+\.[^{}\s]+)\}\}|\{(?P<space>[A-Za-z_]+)\.(?P<name>[^{}\s]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One `{space.name}` of a text."""
+
+    space: str
+    name: str
+
+
+def placeholders(texts: Iterable[str]) -> list[Placeholder]:
+    """Every placeholder of `texts`, in order; words that only look like one are there too, for the checker."""
+    found = []
+    for text in texts:
+        if "{" in text:
+            found += [Placeholder(m["space"], m["name"]) for m in _PLACEHOLDER.finditer(text) if m["space"]]
+    return found
+
+
+def fill(text: str, value_of: Callable[[str, str], str | None]) -> str:
+    """`text` with each placeholder replaced by `value_of(space, name)`; None leaves the words as they are."""
+    if "{" not in text:
+        return text
+
+    def replace(match: re.Match[str]) -> str:
+        if match["literal"]:
+            return f"{{{match['literal']}}}" if match["literal"].partition(".")[0] in NAMESPACES else match[0]
+        value = value_of(match["space"], match["name"])
+        return match[0] if value is None else value
+
+    return _PLACEHOLDER.sub(replace, text)
+
+
+def as_text(value: Value) -> str:
+    """A parameter as a command line says it: `true` and `false` in TOML's spelling, all else as Python prints it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def as_words(value: Value) -> tuple[str, ...]:
+    """A parameter as words of a command line: a list gives one word an item."""
+    return tuple(map(as_text, value)) if isinstance(value, list | tuple) else (as_text(value),)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """Everything that a step's command line may say, with the paths of the place where it will run.
+
+    `params` goes by the step's own names for them (an alias, where it gave one).
+    """
+
+    python: str
+    inputs: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, str]
+    params: Mapping[str, Value]
+    matrix: Mapping[str, Scalar]
+    env: Mapping[str, str]
+
+    def words(self, space: str, name: str) -> tuple[str, ...] | None:
+        """The words that `{space.name}` stands for; None where the namespace is not ours."""
+        match space:
+            case "inputs":
+                return self.inputs[name]
+            case "outputs":
+                return (self.outputs[name],)
+            case "params":
+                return as_words(self.params[name])
+            case "matrix":
+                return as_words(self.matrix[name])
+            case "env":
+                return (self.env[name],)
+        return None
+
+    def quoted(self, text: str) -> str:
+        """`text` filled for a POSIX shell: every word quoted."""
+
+        def value(space: str, name: str) -> str | None:
+            words = self.words(space, name)
+            return None if words is None else shlex.join(words)
+
+        return fill(text, value)
+
+    def spliced(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """`texts` filled as words: one that is just a placeholder becomes all of its words."""
+        result: list[str] = []
+        for text in texts:
+            whole = _PLACEHOLDER.fullmatch(text)
+            words = self.words(whole["space"], whole["name"]) if whole and whole["space"] else None
+            result += words if words is not None else [fill(text, self._joined)]
+        return tuple(result)
+
+    def _joined(self, space: str, name: str) -> str | None:
+        words = self.words(space, name)
+        return None if words is None else " ".join(words)
