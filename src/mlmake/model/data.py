@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-type Scalar = str | int | float | bool
-type Value = Any
+Scalar: TypeAlias = str | int | float | bool
+Value: TypeAlias = Any
 """A TOML value: a scalar, a date, a list or a table of values."""
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""An empty table to default to: one object, read-only, that equals `{}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +17,24 @@ class Location:
 
     Attributes:
         text: as declared and portable: `build/x.csv`, `raw://x.csv`, `s3://bucket/x`.
-        path: absolute path on this machine, or the full URL when `is_remote`.
+        path: absolute path on this machine, or the full URL when `is_remote`; of a glob, the folder it starts in.
         is_folder: declared with a trailing `/`.
-        is_glob: a pattern that stands for every file that matches it.
+        pattern: the rest of a glob, from `path` on; "" where the location is one file or folder.
     """
 
     text: str
     path: str
     is_folder: bool = False
-    is_glob: bool = False
+    pattern: str = ""
     is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One item of an input: a location, and the id of the step that makes it, if one does."""
+    """One item of an input: a location, and the ids of the steps that make it or a part of it, if any do."""
 
     location: Location
-    producer: str | None = None
+    producers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class Datastore:
 
     name: str
     url: str
-    options: Mapping[str, Value] = NOTHING
+    options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def is_remote(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mlmake.model.reason import Reason, Verdict
 from mlmake.model.run import Outcome, Summary
@@ -95,7 +96,7 @@ class Ended:
     summary: Summary
 
 
-type Event = (
+Event: TypeAlias = (
     LockWaiting
     | Planned
     | StepStarted
@@ -107,4 +108,4 @@ type Event = (
     | Stopping
     | Ended
 )
-type Sink = Callable[[Event], None]
+Sink: TypeAlias = Callable[[Event], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlmake.model.data import NOTHING, Datastore, Value
+from mlmake.model.data import Datastore, Value
 from mlmake.model.resources import Resources
 from mlmake.model.step import Step
 
@@ -38,7 +38,7 @@ class Compute:
     name: str
     kind: str
     offers: Resources | None = None
-    options: Mapping[str, Value] = NOTHING
+    options: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Pipeline:
 
     name: str
     description: str = ""
-    params: Mapping[str, Value] = NOTHING
+    params: Mapping[str, Value] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
 
 
@@ -65,10 +65,10 @@ class Project:
     root: str
     name: str
     default: str = ""
-    datastores: Mapping[str, Datastore] = NOTHING
-    environments: Mapping[str, Environment] = NOTHING
-    computes: Mapping[str, Compute] = NOTHING
-    pipelines: Mapping[str, Pipeline] = NOTHING
+    datastores: Mapping[str, Datastore] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    computes: Mapping[str, Compute] = field(default_factory=dict)
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
     steps: Mapping[str, Step] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
 

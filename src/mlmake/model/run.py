@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from mlmake.model.data import NOTHING, Value
+from mlmake.model.data import Value
 from mlmake.model.reason import Reason
 
 
@@ -66,9 +66,9 @@ class StepRun:
     target: str = "local"
     log: str = ""
     reasons: tuple[Reason, ...] = ()
-    facts: Mapping[str, str] = NOTHING
+    facts: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[Item, ...] = ()
-    metrics: Mapping[str, Value] = NOTHING
+    metrics: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +101,7 @@ class Summary:
     seconds: float = 0.0
     run: int | None = None
     edited: tuple[str, ...] = ()
+    interrupted: bool = False
 
     def __str__(self) -> str:
         parts = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from mlmake.model.data import NOTHING, Input, Output, Scalar, Value
+from mlmake.model.data import Input, Output, Scalar, Value
 from mlmake.model.resources import Resources
 from mlmake.model.template import Call
 
@@ -66,11 +66,11 @@ class StepSpec:
     kind: Kind
     description: str = ""
     tags: tuple[str, ...] = ()
-    inputs: Mapping[str, tuple[str, ...]] = NOTHING
-    outputs: Mapping[str, str] = NOTHING
-    metrics: Mapping[str, str] = NOTHING
-    params: Mapping[str, str] = NOTHING
-    matrix: Mapping[str, tuple[Scalar, ...]] = NOTHING
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    matrix: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     compute: str = "local"

@@ -1,0 +1,139 @@
+"""The tables of pipelines.toml: each dataclass is a table, each field a key, each `doc` a line of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, NewType
+
+from mlmake.model.data import Scalar, Value
+from mlmake.model.resources import Resources
+
+Paths = NewType("Paths", tuple[str, ...])
+"""One path or a list of paths."""
+Keys = NewType("Keys", dict[str, str])
+"""Parameter keys: a list, or a table from the step's own name to the key."""
+Axis = NewType("Axis", tuple[Scalar, ...])
+"""The values of one axis of a matrix."""
+Size = NewType("Size", int)
+"""Bytes, from `8GiB`."""
+Duration = NewType("Duration", float)
+"""Seconds, from `2h`."""
+Salt = NewType("Salt", str)
+"""A text or a number, kept as text."""
+
+
+def setting(doc: str, default: Any = MISSING) -> Any:
+    """A key of a table with its line in the reference."""
+    if default is MISSING:
+        return field(metadata={"doc": doc})
+    if default == {}:
+        return field(default_factory=dict, metadata={"doc": doc})
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectTable:
+    """`[project]`"""
+
+    name: str = setting("The project's name; by default its folder's.", "")
+    default: str = setting("What a bare `mlmake` builds: a pipeline, step or output. By default everything.", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentTable:
+    """`[environments.NAME]`: the software a step runs in; exactly one of python, conda, image, dockerfile."""
+
+    python: str = setting("A virtual environment of this Python version.", "")
+    conda: str = setting("A conda environment file.", "")
+    image: str = setting("A container image.", "")
+    dockerfile: str = setting("A Dockerfile to build the image from.", "")
+    packages: tuple[str, ...] = setting("Requirements to install.", ())
+    requirements: str = setting("A requirements file to install.", "")
+    variables: tuple[str, ...] = setting("Environment variables that count as facts.", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffersTable:
+    """Keys that every compute target knows."""
+
+    kind: str = setting("`local`, `ssh`, `docker` or `pool`.", "local")
+    cpus: float | None = setting("CPUs that steps may use at once. By default all that the target has.", None)
+    memory: Size | None = setting("Memory that steps may use at once, such as `64GiB`.", None)
+    gpus: int = setting("GPUs that steps may lease.", 0)
+    resources: dict[str, float] = setting("Named resources, such as `{ licence = 2 }`.", {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTable(OffersTable):
+    """`kind = "local"`: this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshTable(OffersTable):
+    """`kind = "ssh"`: a host over SSH."""
+
+    host: str = setting("An alias of ~/.ssh/config, or `user@host:port`.")
+    user: str = setting("The user to log in as.", "")
+    port: int = setting("The port of sshd.", 0)
+    key: str = setting("A private key file.", "")
+    root: str = setting("The folder on the host that holds all that mlmake writes there.", "~/.mlmake")
+    fetch: str = setting("When outputs come back: `always` or `needed`.", "needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerTable(OffersTable):
+    """`kind = "docker"`: containers."""
+
+    host: str = setting("The engine, such as `ssh://host`. By default this machine's.", "")
+    via: str = setting("An ssh target whose engine is used.", "")
+    network: bool = setting("Whether containers have a network.", True)
+    mounts: tuple[str, ...] = setting("Extra mounts, `source:target[:ro]`.", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolTable(OffersTable):
+    """`kind = "pool"`: the first of several targets with room."""
+
+    of: tuple[str, ...] = setting("The members, by name.")
+
+
+COMPUTE_TABLES: Mapping[str, type[OffersTable]] = {
+    "local": LocalTable,
+    "ssh": SshTable,
+    "docker": DockerTable,
+    "pool": PoolTable,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineTable:
+    """`[pipelines.NAME]`"""
+
+    description: str = setting("A sentence for people.", "")
+    params: dict[str, Value] = setting("Parameters, nested as you like; steps name those that count for them.", {})
+    steps: dict[str, dict[str, Value]] = setting("The steps, a table each.", {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTable:
+    """`[pipelines.NAME.steps.NAME]`: the keys of every kind of step."""
+
+    kind: str = setting("The kind; `script` and `command` name theirs by themselves.", "")
+    description: str = setting("A sentence for people.", "")
+    tags: tuple[str, ...] = setting("Words for people; never facts.", ())
+    inputs: dict[str, Paths] = setting("What it reads: name -> path, folder/, glob, datastore path or @step.output.", {})
+    outputs: dict[str, str] = setting("What it writes: name -> path or folder/.", {})
+    metrics: dict[str, str] = setting("JSON outputs whose numbers the run remembers.", {})
+    params: Keys = setting("The parameters that count: keys, or a table from an own name to a key.", {})
+    matrix: dict[str, Axis] = setting("One step per combination of these values.", {})
+    code: Paths = setting("Globs of project files that count as code although no import shows them.", ())
+    after: tuple[str, ...] = setting("Steps that come first without handing over data.", ())
+    compute: str = setting("The compute target.", "local")
+    environment: str = setting("The environment.", "system")
+    resources: Resources = setting("What it takes of its target: cpus, memory, gpus, named resources.", Resources())
+    retries: int = setting("How often a failed attempt is tried again.", 0)
+    timeout: Duration = setting("When an attempt is ended, such as `2h`.", 0.0)
+    in_place: bool = setting("The script writes to the real output paths; old outputs are set aside meanwhile.", False)
+    reuse: bool = setting("`false` runs it in every build.", True)
+    version: Salt = setting("A salt: another value makes it stale.", "")

@@ -1,0 +1,349 @@
+"""Steps on their way through a target: queued until there is room, started, waited for, retried, timed out, cancelled."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from mlmake.engine.ledger import Ledger
+from mlmake.engine.request import call_for, job_for
+from mlmake.engine.slots import Slots
+from mlmake.engine.staging import Stage, stage
+from mlmake.environments.base import Software
+from mlmake.executors.base import Executor
+from mlmake.home import Home
+from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
+from mlmake.model.job import Finished
+from mlmake.model.project import Project
+from mlmake.model.reason import Reason
+from mlmake.model.run import Item, Outcome, StepRun
+from mlmake.model.step import Step
+from mlmake.state.fingerprint import Fingerprint
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+_HASH_INLINE = 8 << 20
+"""Outputs of fewer bytes are hashed at once: handing them to a thread would cost more."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of a step from its start to its end."""
+
+    step: Step
+    number: int
+    reasons: tuple[Reason, ...]
+    stage: Stage
+    before: Fingerprint
+    step_run: StepRun
+    handle: str
+    deadline: float | None
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A step ended for good."""
+
+    step: Step
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    attempt: Attempt
+    outputs: tuple[Item, ...] | None
+    problem: str = ""
+
+
+@dataclass(order=True, slots=True)
+class _Queued:
+    rank: tuple[float, int]
+    step: Step = field(compare=False)
+    reasons: tuple[Reason, ...] = field(compare=False)
+    number: int = field(compare=False, default=1)
+    not_before: float = field(compare=False, default=0.0)
+
+
+class Jobs:
+    """The steps that are ready to run or running, on one target."""
+
+    def __init__(
+        self,
+        project: Project,
+        run: int,
+        ledger: Ledger,
+        executor: Executor,
+        slots: Slots,
+        software: Software,
+        sink: Sink,
+    ) -> None:
+        self._project = project
+        self._home = Home(project.root)
+        self._run = run
+        self._ledger = ledger
+        self._executor = executor
+        self._slots = slots
+        self._software = software
+        self._sink = sink
+        self._queue: list[_Queued] = []
+        self._resting: list[_Queued] = []
+        self._running: dict[str, Attempt] = {}
+        self._hashing = 0
+        self._results: list[Result] = []
+        self._arrivals: queue.SimpleQueue[Finished | _Hashed | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="mlmake-hash")
+        self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
+        self._closed = False
+        self._cancelling = False
+        self.edited: list[str] = []
+
+    @property
+    def busy(self) -> int:
+        """Steps that are queued, running or being settled."""
+        return len(self._queue) + len(self._resting) + len(self._running) + self._hashing
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def put(self, step: Step, reasons: tuple[Reason, ...], remaining: float, order: int) -> None:
+        """Queue a step that may start now; `remaining` is the longest path, in seconds, from its start to the end."""
+        heapq.heappush(self._queue, _Queued((-remaining, order), step, reasons))
+
+    def wait(self) -> list[Result]:
+        """Start what fits, then wait until something happens; the steps that ended for good, often none."""
+        self._start_ready()
+        if not self._results and (self._running or self._hashing or self._resting):
+            self._take_arrivals()
+        results, self._results = self._results, []
+        return results
+
+    def drop_queued(self) -> None:
+        """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
+        self._queue.clear()
+        resting, self._resting = self._resting, []
+        for queued in resting:
+            step_run = self._new_step_run(queued, self._home.log(self._run, queued.step.id, queued.number - 1))
+            self._end_badly(replace(step_run, message="not tried again"), queued.step, Outcome.CANCELLED)
+
+    def cancel(self, grace: float) -> None:
+        """End everything."""
+        self._cancelling = True
+        self.drop_queued()
+        for handle in list(self._running):
+            self._executor.cancel(handle, grace)
+
+    def nudge(self) -> None:
+        """Make `wait` return soon; may be called from a signal handler."""
+        self._arrivals.put(None)
+
+    def close(self) -> None:
+        """End the threads, and processes if any are left."""
+        self._closed = True
+        self._executor.wake()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        self._pool.shutdown(wait=True)
+        self._executor.close()
+
+    # Starting.
+
+    def _start_ready(self) -> None:
+        now = time.monotonic()
+        for rested in [each for each in self._resting if each.not_before <= now]:
+            self._resting.remove(rested)
+            heapq.heappush(self._queue, rested)
+        waiting = []
+        while self._queue:
+            queued = heapq.heappop(self._queue)
+            if self._slots.take(queued.step.spec.resources):
+                self._start(queued)
+            else:
+                waiting.append(queued)
+                if self._slots.is_full:
+                    break
+        for queued in waiting:
+            heapq.heappush(self._queue, queued)
+
+    def _start(self, queued: _Queued) -> None:
+        step = queued.step
+        before = self._ledger.look(step)
+        log = self._home.log(self._run, step.id, queued.number)
+        os.makedirs(os.path.join(self._project.root, os.path.dirname(log)), exist_ok=True)
+        step_run = self._new_step_run(queued, log)
+        if before.missing:
+            self._slots.give(step.spec.resources)
+            self._fail_unstarted(step_run, step, "; ".join(map(str, before.missing)))
+            return
+        place = stage(self._home, step, self._run)
+        place.prepare()
+        call = call_for(step, before.paths, place.outputs, self._project.root, self._software)
+        job = job_for(self._project, step, call, self._software, queued.number, log)
+        try:
+            handle = self._executor.submit(job)
+        except OSError as error:
+            place.discard()
+            self._slots.give(step.spec.resources)
+            self._fail_unstarted(step_run, step, f"cannot start {job.argv[0]}: {error.strerror or error}")
+            return
+        timeout = step.spec.timeout
+        deadline = time.monotonic() + timeout if timeout else None
+        attempt = Attempt(step, queued.number, queued.reasons, place, before, step_run, handle, deadline)
+        self._running[handle] = attempt
+        if not self._watcher.is_alive():
+            self._watcher.start()
+        self._executor.wake()
+        self._ledger.started(step_run)
+        self._sink(StepStarted(step.id, "local", queued.number, log, queued.reasons, job.argv))
+
+    def _new_step_run(self, queued: _Queued, log: str) -> StepRun:
+        return StepRun(
+            run=self._run,
+            step=queued.step.id,
+            outcome=Outcome.RUNNING,
+            started=time.time(),
+            attempt=queued.number,
+            host=socket.gethostname(),
+            log=log,
+            reasons=queued.reasons,
+        )
+
+    def _fail_unstarted(self, step_run: StepRun, step: Step, message: str) -> None:
+        with open(os.path.join(self._project.root, step_run.log), "a", encoding="utf-8") as file:
+            file.write(f"mlmake: {message}\n")
+        self._end_badly(replace(step_run, message=message), step, Outcome.FAILED)
+
+    # Waiting.
+
+    def _watch(self) -> None:
+        """One thread for the whole target: passes what has finished to `wait`."""
+        while not self._closed:
+            for finished in self._executor.wait(tuple(self._running), None):
+                self._arrivals.put(finished)
+
+    def _take_arrivals(self) -> None:
+        try:
+            arrival = self._arrivals.get(timeout=self._patience())
+        except queue.Empty:
+            arrival = None
+        while True:
+            if isinstance(arrival, Finished):
+                self._finished(arrival)
+            elif isinstance(arrival, _Hashed):
+                self._hashing -= 1
+                self._settle(arrival)
+            try:
+                arrival = self._arrivals.get_nowait()
+            except queue.Empty:
+                break
+        self._end_overdue()
+
+    def _patience(self) -> float | None:
+        due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
+        due += [queued.not_before for queued in self._resting]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for handle, attempt in self._running.items():
+            if attempt.deadline and attempt.deadline <= now and not attempt.timed_out:
+                attempt.timed_out = True
+                self._executor.cancel(handle, GRACE)
+
+    # Ending.
+
+    def _finished(self, finished: Finished) -> None:
+        attempt = self._running.pop(finished.handle)
+        self._slots.give(attempt.step.spec.resources)
+        if self._cancelling:
+            self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
+        elif attempt.timed_out:
+            self._failed(attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code)
+        elif finished.exit_code != 0:
+            self._failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
+        elif missing := attempt.stage.missing():
+            names = ", ".join(f"{output.name} ({output.location.text})" for output in missing)
+            hint = "" if attempt.step.spec.in_place else "; it must write to the path that it is handed"
+            self._failed(attempt, f"it ended well but did not write its output {names}{hint}", 0)
+        else:
+            self._hash(attempt)
+
+    def _hash(self, attempt: Attempt) -> None:
+        self._hashing += 1
+        if _bytes_of(attempt.stage) <= _HASH_INLINE:
+            self._hashing -= 1
+            self._settle(self._hashed(attempt))
+        else:
+            self._pool.submit(lambda: self._arrivals.put(self._hashed(attempt)))
+
+    def _hashed(self, attempt: Attempt) -> _Hashed:
+        try:
+            return _Hashed(attempt, self._ledger.hash(attempt.stage))
+        except OSError as error:
+            return _Hashed(attempt, None, f"cannot read its output {error.filename}: {error.strerror}")
+
+    def _settle(self, hashed: _Hashed) -> None:
+        attempt = hashed.attempt
+        if hashed.outputs is None:
+            self._failed(attempt, hashed.problem, 0)
+            return
+        try:
+            edited, unreadable = self._ledger.settle(
+                attempt.stage, attempt.before, hashed.outputs, attempt.step_run
+            )
+        except OSError as error:
+            self._failed(attempt, f"cannot put its output into place: {error}", 0)
+            return
+        for fact in edited:
+            self.edited.append(f"{fact} of {self._project.shown(attempt.step.id)}")
+        for text in unreadable:
+            self._sink(Noticed(f"{self._project.shown(attempt.step.id)}: {text}"))
+        self._tell_end(attempt.step_run, attempt.step, Outcome.DONE, "")
+
+    def _failed(self, attempt: Attempt, message: str, exit_code: int) -> None:
+        if attempt.number > attempt.step.spec.retries:
+            self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
+            return
+        attempt.stage.discard()
+        delay = min(_FIRST_DELAY * 2 ** (attempt.number - 1), _LONGEST_DELAY)
+        self._sink(StepRetried(attempt.step.id, attempt.number, message, delay))
+        queued = _Queued((0.0, 0), attempt.step, attempt.reasons, attempt.number + 1, time.monotonic() + delay)
+        self._resting.append(queued)
+
+    def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
+        attempt.stage.discard()
+        self._end_badly(replace(attempt.step_run, message=message, exit_code=exit_code), attempt.step, outcome)
+
+    def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome) -> None:
+        self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time()))
+        self._tell_end(step_run, step, outcome, step_run.message)
+
+    def _tell_end(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
+        seconds = time.time() - step_run.started
+        self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
+        self._results.append(Result(step, outcome))
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words: `exit code 2`, `killed by SIGKILL (out of memory?)`."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _bytes_of(place: Stage) -> int:
+    """The bytes of a step's outputs; a folder counts as large without being looked through."""
+    sizes = [
+        _HASH_INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()
+    ]
+    return sum(sizes)

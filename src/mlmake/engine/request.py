@@ -1,0 +1,76 @@
+"""From a step and its places to the job that runs it: pure, so that it can be printed, compared and tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+
+from mlmake.environments.base import Software
+from mlmake.model.data import Value
+from mlmake.model.job import Job
+from mlmake.model.project import Project
+from mlmake.model.step import Step
+from mlmake.model.template import Call, as_text
+
+_NO_NAME = re.compile(r"[^A-Z0-9_]")
+
+
+def call_for(
+    step: Step, inputs: Mapping[str, tuple[str, ...]], outputs: Mapping[str, str], root: str, software: Software
+) -> Call:
+    """What a step's command line may say; paths inside the project are handed over relative to its root."""
+    declared = {output.name: output.location for output in step.outputs}
+    return Call(
+        python=software.python,
+        inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
+        outputs={
+            name: _shown(path, root) + ("/" if declared[name].is_folder else "") for name, path in outputs.items()
+        },
+        params={param.name: param.value for param in step.params},
+        matrix=step.matrix,
+        env=os.environ,
+    )
+
+
+def job_for(project: Project, step: Step, call: Call, software: Software, attempt: int, log: str) -> Job:
+    """The job of one attempt."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLMAKE_")}
+    search = [os.path.join(project.root, "src"), os.path.join(project.root, "steps"), project.root]
+    search += [inherited["PYTHONPATH"]] if inherited.get("PYTHONPATH") else []
+    return Job(
+        name=f"{step.id} attempt {attempt}",
+        argv=step.spec.kind.argv(call),
+        env={
+            **inherited,
+            **software.variables(inherited),
+            "PYTHONPATH": os.pathsep.join(search),
+            "PYTHONUNBUFFERED": "1",
+            **variables(call),
+        },
+        folder=project.root,
+        log=os.path.join(project.root, log),
+        resources=step.spec.resources,
+    )
+
+
+def variables(call: Call) -> dict[str, str]:
+    """`MLMAKE_INPUT_TABLE` and its like; several paths stand a line each, a list of values as JSON."""
+    values = {_variable("INPUT", name): "\n".join(paths) for name, paths in call.inputs.items()}
+    values |= {_variable("OUTPUT", name): path for name, path in call.outputs.items()}
+    values |= {_variable("PARAM", name): _plain(value) for name, value in call.params.items()}
+    values |= {_variable("MATRIX", axis): _plain(value) for axis, value in call.matrix.items()}
+    return values
+
+
+def _plain(value: Value) -> str:
+    return json.dumps(value, default=str) if isinstance(value, list) else as_text(value)
+
+
+def _variable(space: str, name: str) -> str:
+    return f"MLMAKE_{space}_{_NO_NAME.sub('_', name.upper())}"
+
+
+def _shown(path: str, root: str) -> str:
+    return path[len(root) + 1 :] if path.startswith(f"{root}/") else path

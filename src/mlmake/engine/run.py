@@ -1,0 +1,303 @@
+"""The door to a build: every way of building (command line, watch, SDK) comes through `build`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+
+from mlmake.engine.ledger import Ledger
+from mlmake.engine.slots import Slots, here
+from mlmake.engine.staging import recover
+from mlmake.environments.system import System
+from mlmake.errors import MissingInputError, NotYetError, UsageError
+from mlmake.home import Home
+from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, Stopping
+from mlmake.model.project import Project
+from mlmake.model.reason import Cause, Reason, State, Verdict
+from mlmake.model.resources import Resources
+from mlmake.model.run import Outcome, Run, Summary
+from mlmake.model.step import Step
+from mlmake.plan.selection import named, with_upstream
+from mlmake.state.database import connect, explained, transaction
+from mlmake.state.lock import held
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What to build and how.
+
+    Attributes:
+        targets: pipelines, steps, outputs; nothing means the project's default.
+        jobs: CPUs to use here at once; None means all.
+        keep_going: after a failure go on with what does not depend on it.
+        force: run the named steps even if they are fresh.
+        command: how the user asked, for the run's memory.
+        folder: where the user stands, for outputs named relative to it.
+    """
+
+    targets: tuple[str, ...] = ()
+    jobs: int | None = None
+    keep_going: bool = False
+    dry_run: bool = False
+    force: bool = False
+    command: str = "mlmake"
+    folder: str = ""
+
+
+@dataclass(slots=True)
+class _Plan:
+    steps: list[Step]
+    verdicts: dict[str, Verdict]
+    forced: dict[str, tuple[Reason, ...]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def may_run(self) -> list[Step]:
+        states = (State.STALE, State.MAYBE)
+        return [step for step in self.steps if self.verdicts[step.id].state in states]
+
+    def count(self, state: State) -> int:
+        return sum(verdict.state is state for verdict in self.verdicts.values())
+
+
+def build(project: Project, request: Request, sink: Sink) -> Summary:
+    """Bring the targets up to date and tell `sink` what happens.
+
+    Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
+    has run) and StateError. Failed steps raise nothing: they are counted in the summary.
+    """
+    home = Home(project.root)
+    began = time.monotonic()
+    chosen = named(project, request.targets, request.folder)
+    steps = with_upstream(project, chosen)
+    check_supported(project, steps)
+    slots = Slots(here(request.jobs, _offers(project)))
+    _check_room(steps, slots)
+    if request.dry_run:
+        with _state(home, create=False) as connection:
+            return _dry_run(project, request, chosen, steps, connection, sink, began)
+    with held(home, lambda who: sink(LockWaiting(who))), _state(home, create=True) as connection:
+        _recover(home, connection, sink)
+        ledger = Ledger(project, connection, System())
+        plan = _plan(ledger, chosen, steps, request)
+        _check_inputs(project, plan, request)
+        sink(Planned(plan.verdicts, plan.seconds, dry_run=False))
+        summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+        ledger.save()
+    sink(Ended(summary))
+    return summary
+
+
+def check_supported(project: Project, steps: Sequence[Step]) -> None:
+    """Refuse what is declared rightly but cannot be done yet. Raises NotYetError that names it."""
+    for step in steps:
+        where = f"pipelines.{step.pipeline}.steps.{step.group}"
+        compute = project.computes.get(step.spec.compute)
+        if compute is not None and compute.kind != "local":
+            raise NotYetError(
+                f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
+                "and this version of mlmake runs steps on this machine only",
+                hint="set compute = \"local\" to run it here",
+            )
+        if step.spec.environment != "system":
+            raise NotYetError(
+                f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
+                hint="leave 'environment' out to run with the Python that runs mlmake",
+            )
+        locations = [source.location for each in step.inputs for source in each.sources]
+        for location in [*locations, *(output.location for output in step.outputs)]:
+            if location.is_remote:
+                raise NotYetError(
+                    f"{where}: {location.text!r} is remote, and this version of mlmake reads and writes local files only",
+                    hint="point the datastore at a folder, or fetch the file in a step of its own",
+                )
+
+
+def _offers(project: Project) -> Resources | None:
+    local = project.computes.get("local")
+    return local.offers if local else None
+
+
+def _check_room(steps: Sequence[Step], slots: Slots) -> None:
+    for step in steps:
+        lacking = slots.lacks(step.spec.resources)
+        if lacking:
+            wants = ", ".join(f"{name} = {amount:g}" for name, amount in lacking.items())
+            raise UsageError(
+                f"pipelines.{step.pipeline}.steps.{step.group}.resources: target 'local' does not offer {wants}",
+                hint="say what this machine has in [compute.local], or ask for less",
+            )
+
+
+@contextmanager
+def _state(home: Home, *, create: bool) -> Iterator[sqlite3.Connection]:
+    connection = connect(home, create=create)
+    try:
+        with explained(home):
+            yield connection
+    finally:
+        connection.close()
+
+
+def _plan(ledger: Ledger, chosen: Sequence[Step], steps: list[Step], request: Request) -> _Plan:
+    names = {step.id for step in chosen} if request.force else set()
+    verdicts = ledger.assess(steps, names)
+    plan = _Plan(steps, verdicts, {name: (Reason(cause=Cause.FORCED),) for name in names})
+    for step in plan.may_run:
+        record = ledger.records.get(step.id)
+        if record is not None:
+            plan.seconds[step.id] = record.seconds
+    return plan
+
+
+def _check_inputs(project: Project, plan: _Plan, request: Request) -> None:
+    """Like make: a file that nobody makes stops the build before anything has run, unless it is to keep going."""
+    gone = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.VARIABLE_MISSING)
+    lines = [
+        f"step {project.shown(step)}: {reason}"
+        for step, verdict in plan.verdicts.items()
+        for reason in verdict.reasons
+        if verdict.state is State.BLOCKED and reason.cause in gone
+    ]
+    if lines and not request.keep_going:
+        raise MissingInputError("\n".join(lines), hint="`mlmake -k` builds what does not need it")
+
+
+def _dry_run(
+    project: Project,
+    request: Request,
+    chosen: Sequence[Step],
+    steps: list[Step],
+    connection: sqlite3.Connection,
+    sink: Sink,
+    began: float,
+) -> Summary:
+    plan = _plan(Ledger(project, connection, System()), chosen, steps, request)
+    sink(Planned(plan.verdicts, plan.seconds, dry_run=True))
+    return Summary(
+        fresh=plan.count(State.FRESH), blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began
+    )
+
+
+def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:
+    """Clean up after a build that died: nobody but us can hold the lock now."""
+    from mlmake.executors import guard
+    from mlmake.state.runs import Runs
+
+    if connection.execute("SELECT 1 FROM runs WHERE outcome = ?", (Outcome.RUNNING.value,)).fetchone():
+        guard.kill_marked(project_token(home))
+        with transaction(connection):
+            Runs(connection).close_lost()
+
+    def was_recorded(step: str, run: int) -> bool:
+        row = connection.execute("SELECT run FROM records WHERE step = ?", (step,)).fetchone()
+        return bool(row and row[0] >= run)
+
+    for step in recover(home, was_recorded):
+        sink(Noticed(f"the last build died while {step} ran: its old outputs are back in place"))
+
+
+def project_token(home: Home) -> str:
+    """What marks the processes of every build of a project."""
+    return f"{home.root}:"
+
+
+def _run(
+    project: Project,
+    request: Request,
+    plan: _Plan,
+    ledger: Ledger,
+    slots: Slots,
+    connection: sqlite3.Connection,
+    sink: Sink,
+    began: float,
+) -> Summary:
+    fresh, blocked = plan.count(State.FRESH), plan.count(State.BLOCKED)
+    if not plan.may_run:
+        return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
+    from mlmake.engine import dodo
+    from mlmake.engine.jobs import Jobs
+    from mlmake.executors.process import ProcessExecutor
+
+    home = Home(project.root)
+    number = _begin(ledger, connection, request, plan)
+    executor = ProcessExecutor(f"{project_token(home)}{uuid.uuid4().hex}")
+    jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
+    runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
+    try:
+        with _signals(lambda name, grace: (sink(Stopping(name, jobs.running)), runner.stop(grace))):
+            dodo.run(runner)
+    finally:
+        jobs.close()
+    outcomes = runner.outcomes
+    summary = Summary(
+        ran=outcomes[Outcome.DONE],
+        fresh=fresh + runner.spared,
+        failed=outcomes[Outcome.FAILED],
+        blocked=blocked + runner.blocked,
+        cancelled=outcomes[Outcome.CANCELLED],
+        seconds=time.monotonic() - began,
+        run=number,
+        edited=tuple(jobs.edited),
+        interrupted=runner.stopped,
+    )
+    _end(ledger, connection, number, summary)
+    return summary
+
+
+def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, plan: _Plan) -> int:
+    run = Run(
+        number=0,
+        outcome=Outcome.RUNNING,
+        command=request.command,
+        started=time.time(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        steps=len(plan.steps),
+    )
+    with transaction(connection):
+        return ledger.runs.begin(run)
+
+
+def _end(ledger: Ledger, connection: sqlite3.Connection, number: int, summary: Summary) -> None:
+    outcome = Outcome.DONE
+    if summary.interrupted:
+        outcome = Outcome.CANCELLED
+    elif summary.failed or summary.blocked:
+        outcome = Outcome.FAILED
+    with transaction(connection):
+        ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.failed))
+
+
+@contextmanager
+def _signals(stop: Callable[[str, float], object]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP end the build cleanly; a second one ends its steps without grace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    from mlmake.engine.jobs import GRACE
+
+    seen: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        stop(signal.Signals(number).name, GRACE if len(seen) == 1 else 0.0)
+
+    old: Mapping[int, object] = {
+        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            with suppress(TypeError, ValueError):
+                signal.signal(number, handler)  # type: ignore[arg-type]

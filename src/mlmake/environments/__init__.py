@@ -1,0 +1,1 @@
+"""The software that steps run in."""

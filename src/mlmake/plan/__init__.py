@@ -1,0 +1,1 @@
+"""What to build and why: selection, staleness, explanations, drawings."""

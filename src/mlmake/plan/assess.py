@@ -1,0 +1,72 @@
+"""Every selected step judged at once, each after those before it: what `status` lists and `build` starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from mlmake.model.project import Project
+from mlmake.model.reason import Cause, Reason, State, Verdict
+from mlmake.model.run import Record
+from mlmake.model.step import Step
+from mlmake.plan.staleness import Contents, differences, verdict
+from mlmake.state.digests import Digests
+from mlmake.state.fingerprint import Fingerprint, Fingerprints
+from mlmake.state.records import Records
+
+_FRESH = Verdict(state=State.FRESH)
+
+
+class Assessor:
+    """Judges steps by the state and by what is on disk."""
+
+    def __init__(
+        self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints
+    ) -> None:
+        self._project = project
+        self._records = records
+        self._digests = digests
+        self._fingerprints = fingerprints
+
+    def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
+        """A verdict per step; `steps` in an order in which each stands after all before it."""
+        verdicts: dict[str, Verdict] = {}
+
+        def is_final(step: str) -> bool:
+            return verdicts.get(step, _FRESH).state is State.FRESH
+
+        for step in steps:
+            verdicts[step.id] = self._judge(step, step.id in forced, is_final, verdicts)
+        return verdicts
+
+    def reasons(self, step: Step) -> tuple[Reason, ...]:
+        """Why a step must run, now that all before it are settled; () if it is fresh."""
+        return self.own_reasons(step, self._fingerprints.of(step))
+
+    def own_reasons(self, step: Step, fingerprint: Fingerprint) -> tuple[Reason, ...]:
+        """The reasons that lie in the step itself."""
+        record = self._records.get(step.id)
+        found = tuple(differences(record, fingerprint, self.contents(step, record)))
+        if not found and not step.spec.reuse:
+            return (Reason(cause=Cause.ALWAYS),)
+        return found
+
+    def contents(self, step: Step, record: Record | None) -> Contents:
+        """What stands where the step's outputs belong; empty where it never ran, as nobody asks."""
+        if record is None:
+            return {}
+        found = ((output.location, self._digests.of(output.location.path)) for output in step.outputs)
+        return {location.text: digest.digest if digest else None for location, digest in found}
+
+    def _judge(
+        self, step: Step, forced: bool, is_final: Callable[[str], bool], verdicts: dict[str, Verdict]
+    ) -> Verdict:
+        fingerprint = self._fingerprints.of(step, is_final)
+        reasons = self.own_reasons(step, fingerprint)
+        if forced:
+            reasons = (Reason(cause=Cause.FORCED), *reasons)
+        if not reasons and not fingerprint.pending and not fingerprint.missing:
+            return _FRESH
+        shown = self._project.shown
+        upstream = {shown(each): verdicts.get(each, _FRESH).state for each in step.producers}
+        after = {shown(each): verdicts.get(each, _FRESH).state for each in step.after}
+        return verdict(reasons, fingerprint, upstream, after)

@@ -1,0 +1,392 @@
+"""Layered drawing of a directed acyclic graph: box sizes and edges in, places and paths out.
+
+The plan is that of Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system
+structures" (1981): put the boxes on layers, bend a long edge once on each layer it passes, order the layers so that
+few edges cross, then choose coordinates, here as in Brandes and Köpf, "Fast and simple horizontal coordinate
+assignment" (2001). Blocks are compacted over the graph of their neighbours, which avoids the flaws told in the
+erratum of Brandes, Walter and Zink (2020). All of it draws downwards; a flow to the right is turned at the end.
+"""
+
+from bisect import bisect_right, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+
+Link = tuple[int, int]
+Point = tuple[float, float]
+Size = tuple[float, float]
+Path = tuple[Point, ...]
+Rows = Sequence[Sequence[int]]
+
+PAGE_WIDTH = 960.0  # what a README or a browser window shows without scrolling sideways
+BOX_GAP, BEND_GAP, PART_GAP, LAYER_GAP = 26.0, 16.0, 40.0, 44.0
+MOST_EXTRA_GAP = 76.0  # between layers, for edges that go far sideways
+ARROW = 9.0  # an edge ends straight for this long, so that its arrowhead points the right way
+MOST_BENDS = 20_000  # beyond this the longest edges run along the margin: time and memory stay linear
+SWEEPS, SWEEP_WORK = (
+    24,
+    400_000,
+)  # fewer sweeps where there are many links: a huge drawing still comes in seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """Where something stands; x and y are its upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def touches(self, other: "Box") -> bool:
+        """Whether the two share more than an edge."""
+        apart_x = max(self.x - other.x - other.width, other.x - self.x - self.width)
+        return apart_x < 0 and max(self.y - other.y - other.height, other.y - self.y - self.height) < 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """A drawing of `width` by `height`, one box per size and one path per edge, in the order they were given.
+
+    A path has an even number of points. Points 0-1, 2-3, … are joined by straight lines along the flow; between
+    1-2, 3-4, … lies the free space between two layers, where a curve may run without touching a box.
+    """
+
+    width: float
+    height: float
+    boxes: tuple[Box, ...]
+    paths: tuple[Path, ...]
+    is_down: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Grid:
+    """The graph with a bend wherever an edge passes a layer; vertices below `real` are boxes, the rest bends.
+
+    A route lists an edge's vertices from source to target; an empty one runs along the margin.
+    """
+
+    real: int
+    layer: list[int]
+    above: list[list[int]]
+    below: list[list[int]]
+    routes: list[list[int]]
+
+
+def lay_out(sizes: Sequence[Size], edges: Sequence[Link], *, room: Size = (0.0, 0.0)) -> Layout:
+    """Draws boxes of these (width, height) and the edges between them, given by index; ValueError on a cycle.
+
+    `room` is the size of the largest label that shall fit between two layers.
+    """
+    layer = layers(len(sizes), edges)
+    is_down = flows_down(sizes, layer)
+    parts = components(len(sizes), edges)
+    part_of = {node: at for at, part in enumerate(parts) for node in part}
+    inside: list[list[int]] = [[] for _ in parts]
+    for edge, (source, _) in enumerate(edges):
+        inside[part_of[source]].append(edge)
+    drawn = []
+    for part, own in zip(parts, inside, strict=True):
+        place = {node: at for at, node in enumerate(part)}
+        links = [(place[edges[edge][0]], place[edges[edge][1]]) for edge in own]
+        first = min(layer[node] for node in part)
+        grid = _grid([layer[node] - first for node in part], links)
+        turned = [sizes[node] if is_down else sizes[node][::-1] for node in part]
+        drawn.append(_draw(grid, turned, links, LAYER_GAP + room[is_down]))
+    return _packed(drawn, parts, inside, is_down=is_down)
+
+
+def flows_down(sizes: Sequence[Size], layer: Sequence[int]) -> bool:
+    """Whether to draw downwards: pages scroll down, so the flow turns right only where that is narrower."""
+    rows: defaultdict[int, list[float]] = defaultdict(list)
+    for (width, _), level in zip(sizes, layer, strict=True):
+        rows[level].append(width)
+    down = max((sum(row) + BOX_GAP * len(row) for row in rows.values()), default=0.0)
+    return down <= max(PAGE_WIDTH, sum(max(row) + LAYER_GAP for row in rows.values()))
+
+
+def layers(count: int, edges: Sequence[Link]) -> list[int]:
+    """How deep each node stands: below all it reads, or just above its first reader if that shortens more edges."""
+    before, after = neighbours(count, edges)
+    order = _topological(before, after)
+    layer = [0] * count
+    for node in order:
+        layer[node] = max((layer[source] + 1 for source in before[node]), default=0)
+    for node in reversed(order):
+        if len(after[node]) > len(before[node]):
+            layer[node] = min(layer[target] for target in after[node]) - 1
+    return layer
+
+
+def components(count: int, edges: Sequence[Link]) -> list[list[int]]:
+    """The connected parts, each in index order, largest first."""
+    before, after = neighbours(count, edges)
+    seen: set[int] = set()
+    parts = []
+    for start in range(count):
+        part, stack = [], [start]
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                part.append(node)
+                stack += before[node] + after[node]
+        if part:
+            parts.append(sorted(part))
+    return sorted(parts, key=lambda part: (-len(part), part[0]))
+
+
+def neighbours(count: int, edges: Iterable[Link]) -> tuple[list[list[int]], list[list[int]]]:
+    """What stands before and what after each node."""
+    before: list[list[int]] = [[] for _ in range(count)]
+    after: list[list[int]] = [[] for _ in range(count)]
+    for source, target in edges:
+        after[source].append(target)
+        before[target].append(source)
+    return before, after
+
+
+def _topological(before: Rows, after: Rows) -> list[int]:
+    missing = [len(sources) for sources in before]
+    ready = [node for node, count in enumerate(missing) if not count]
+    for node in ready:
+        for target in after[node]:
+            missing[target] -= 1
+            if not missing[target]:
+                ready.append(target)
+    if len(ready) < len(before):
+        raise ValueError("the graph has a cycle, so it cannot be drawn in layers")
+    return ready
+
+
+def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool) -> Layout:
+    """Parts stand side by side on shelves about as wide as a page."""
+    shapes = [(part.width, part.height)[:: 1 if is_down else -1] for part in drawn]
+    area = sum((width + PART_GAP) * (height + PART_GAP) for width, height in shapes)
+    limit = max([PAGE_WIDTH, 1.3 * sqrt(area), *(width for width, _ in shapes)])
+    boxes: dict[int, Box] = {}
+    paths: dict[int, Path] = {}
+    left = top = shelf = widest = 0.0
+    for part, nodes, edges, (width, height) in zip(drawn, parts, inside, shapes, strict=True):
+        if left and left + width > limit:
+            left, top, shelf = 0.0, top + shelf + PART_GAP, 0.0
+        for node, box in zip(nodes, part.boxes, strict=True):
+            x, y, w, h = (
+                (box.x, box.y, box.width, box.height) if is_down else (box.y, box.x, box.height, box.width)
+            )
+            boxes[node] = Box(x=x + left, y=y + top, width=w, height=h)
+        for edge, path in zip(edges, part.paths, strict=True):
+            paths[edge] = tuple((x + left, y + top) if is_down else (y + left, x + top) for x, y in path)
+        widest, shelf = max(widest, left + width), max(shelf, height)
+        left += width + PART_GAP
+    in_order = tuple(boxes[node] for node in sorted(boxes)), tuple(paths[edge] for edge in sorted(paths))
+    return Layout(width=widest, height=top + shelf, boxes=in_order[0], paths=in_order[1], is_down=is_down)
+
+
+def _grid(layer: list[int], edges: Sequence[Link]) -> _Grid:
+    """Edges of one source share their bends, as a tree does its trunk; or of one target, where that has more."""
+    readers, reads = Counter(edge[0] for edge in edges), Counter(edge[1] for edge in edges)
+    level = list(layer)
+    bends: dict[tuple[int, bool, int], int] = {}
+    routes: list[list[int]] = [[] for _ in edges]
+    for edge in sorted(range(len(edges)), key=lambda edge: layer[edges[edge][1]] - layer[edges[edge][0]]):
+        source, target = edges[edge]
+        is_fan = readers[source] >= reads[target]
+        keys = [(source if is_fan else target, is_fan, at) for at in range(layer[source] + 1, layer[target])]
+        if len(bends) + len(keys) > MOST_BENDS:
+            continue
+        for key in keys:
+            if key not in bends:
+                bends[key] = len(level)
+                level.append(key[2])
+        routes[edge] = [source, *(bends[key] for key in keys), target]
+    above, below = neighbours(len(level), dict.fromkeys(link for route in routes for link in pairwise(route)))
+    return _Grid(real=len(layer), layer=level, above=above, below=below, routes=routes)
+
+
+def _ordered(grid: _Grid) -> list[list[int]]:
+    """Sweeps down and up, sorts each layer by where its neighbours stand, and keeps what crosses least."""
+    rows = _first_rows(grid)
+    best, fewest = [list(row) for row in rows], _crossings(rows, grid)
+    links = 1 + sum(map(len, grid.below))
+    for turn in range(min(SWEEPS, 2 + SWEEP_WORK // links)):
+        if not fewest:
+            break
+        _sweep(rows, grid, is_down=turn % 2 == 0)
+        crossings = _crossings(rows, grid)
+        if crossings < fewest:
+            best, fewest = [list(row) for row in rows], crossings
+    return best
+
+
+def _first_rows(grid: _Grid) -> list[list[int]]:
+    """Depth first, so that what belongs together starts together."""
+    rows: list[list[int]] = [[] for _ in range(max(grid.layer) + 1)]
+    seen: set[int] = set()
+    stack = sorted(range(grid.real), key=lambda node: (grid.layer[node], node), reverse=True)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            rows[grid.layer[node]].append(node)
+            stack += reversed(grid.below[node])
+    return rows
+
+
+def _places(rows: Rows) -> dict[int, int]:
+    return {node: at for row in rows for at, node in enumerate(row)}
+
+
+def _sweep(rows: list[list[int]], grid: _Grid, *, is_down: bool) -> None:
+    place = _places(rows)
+    for row in rows if is_down else reversed(rows):
+        centre = {}
+        for node in row:
+            if near := (grid.above if is_down else grid.below)[node]:
+                centre[node] = sum(map(place.__getitem__, near)) / len(near)
+        moved = iter(sorted(centre, key=centre.__getitem__))
+        # What has no neighbour on that side keeps its slot; the others share theirs out anew.
+        row[:] = [next(moved) if node in centre else node for node in row]
+        place.update((node, at) for at, node in enumerate(row))
+
+
+def _crossings(rows: Rows, grid: _Grid) -> int:
+    place = _places(rows)
+    crossings = 0
+    for row in rows:
+        seen: list[int] = []
+        for node in row:
+            ends = [place[other] for other in grid.below[node]]
+            crossings += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
+    return crossings
+
+
+def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float) -> Layout:
+    """One connected part, downwards."""
+    half = [width / 2 for width, _ in sizes] + [0.0] * (len(grid.layer) - grid.real)
+    rows = _ordered(grid)
+    centre = _centres(grid, rows, half)
+    bands = _bands(grid, rows, [height for _, height in sizes], centre, gap)
+    boxes = []
+    for node, (width, height) in enumerate(sizes):
+        top, bottom = bands[grid.layer[node]]
+        boxes.append(
+            Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height)
+        )
+    edge_of_page = max(x + h for x, h in zip(centre, half, strict=True))
+    lanes: dict[int, float] = {}
+    paths = []
+    for (source, target), route in zip(edges, grid.routes, strict=True):
+        start, end = grid.layer[source], grid.layer[target]
+        middle = [(centre[bend], *bands[grid.layer[bend]]) for bend in route[1:-1]]
+        if not route:
+            lane = lanes.setdefault(target, edge_of_page + BEND_GAP + 5.0 * len(lanes))
+            middle = [(lane, bands[start + 1][0], bands[end - 1][1])]
+        first = centre[source], boxes[source].y + boxes[source].height, bands[start][1]
+        last = centre[target], bands[end][0] - ARROW, boxes[target].y
+        paths.append(tuple(_joined([first, *middle, last])))
+    width = max([edge_of_page, *lanes.values()])
+    return Layout(width=width, height=bands[-1][1], boxes=tuple(boxes), paths=tuple(paths), is_down=True)
+
+
+def _bands(
+    grid: _Grid, rows: Rows, heights: Sequence[float], centre: Sequence[float], gap: float
+) -> list[tuple[float, float]]:
+    """Top and bottom of each layer; the more its edges move sideways, the more room they get below it."""
+    bands: list[tuple[float, float]] = []
+    top = 0.0
+    for row in rows:
+        bottom = top + max((heights[node] for node in row if node < grid.real), default=0.0)
+        bands.append((top, bottom))
+        shift = max(
+            (abs(centre[node] - centre[other]) for node in row for other in grid.below[node]), default=0
+        )
+        top = bottom + gap + min(MOST_EXTRA_GAP, 0.08 * shift)
+    return bands
+
+
+def _joined(stretches: Iterable[tuple[float, float, float]]) -> Iterator[Point]:
+    """Stretches of one line become one, so that a straight edge is two points however long it is."""
+    (x, start, end), *others = stretches
+    for other, top, bottom in others:
+        if abs(other - x) > 0.05:
+            yield from ((x, start), (x, end))
+            x, start = other, top
+        end = bottom
+    yield from ((x, start), (x, end))
+
+
+def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
+    """Four drawings that lean to each corner; every vertex takes the mean of its two middle places."""
+    clashes = _clashes(grid, rows)
+    leaning = []
+    for lines, near in ((rows, grid.above), (rows[::-1], grid.below)):
+        for sign in (1, -1):
+            turned = [row[::sign] for row in lines]
+            rooms = _rooms(turned, _blocks(turned, near, clashes), half, grid.real)
+            leaning.append([sign * x for x in rooms])
+    spans = [
+        (min(x - h for x, h in zip(xs, half, strict=True)), max(x + h for x, h in zip(xs, half, strict=True)))
+        for xs in leaning
+    ]
+    narrow = min(spans, key=lambda span: span[1] - span[0])
+    shifts = [narrow[lean % 2] - span[lean % 2] for lean, span in enumerate(spans)]
+    ranked = [sorted(x + by for x, by in zip(xs, shifts, strict=True)) for xs in zip(*leaning, strict=True)]
+    centre = [(xs[1] + xs[2]) / 2 for xs in ranked]
+    left = min(x - h for x, h in zip(centre, half, strict=True))
+    return [x - left for x in centre]
+
+
+def _clashes(grid: _Grid, rows: Rows) -> set[Link]:
+    """Links that cross a line between two bends: they give way, so that long edges stay straight."""
+    clashes = set()
+    place = _places(rows)
+    for upper, lower in pairwise(rows):
+        first, begin = 0, 0
+        for at, node in enumerate(lower):
+            inner = [place[up] for up in grid.above[node] if node >= grid.real and up >= grid.real]
+            if inner or at == len(lower) - 1:
+                last = inner[0] if inner else len(upper) - 1
+                for low in lower[begin : at + 1]:
+                    crossing = (up for up in grid.above[low] if not first <= place[up] <= last)
+                    clashes |= {(up, low) for up in crossing if up < grid.real or low < grid.real}
+                first, begin = last, at + 1
+    return clashes
+
+
+def _blocks(rows: Rows, near: Rows, clashes: set[Link]) -> list[int]:
+    """The first vertex of each one's block: a column of vertices, each in line with its middle neighbour."""
+    root = list(range(len(near)))
+    place = _places(rows)
+    for row in rows:
+        taken = -1
+        for node in row:
+            ranked = sorted(near[node], key=place.__getitem__)
+            for other in ranked[(len(ranked) - 1) // 2 : len(ranked) // 2 + 1] if ranked else ():
+                if place[other] > taken and not {(node, other), (other, node)} & clashes:
+                    root[node], taken = root[other], place[other]
+                    break
+    return root
+
+
+def _rooms(rows: Rows, root: Sequence[int], half: Sequence[float], real: int) -> list[float]:
+    """Pushes every block as far left as its neighbours let it, then back right where there is room to spare."""
+    rooms: dict[Link, float] = {}
+    for row in rows:
+        for left, right in pairwise(row):
+            gap = BOX_GAP if left < real and right < real else BEND_GAP
+            key = root[left], root[right]
+            rooms[key] = max(rooms.get(key, 0.0), half[left] + half[right] + gap)
+    before, after = neighbours(len(root), rooms)
+    order = _topological(before, after)
+    place = [0.0] * len(root)
+    for block in order:
+        place[block] = max((place[left] + rooms[left, block] for left in before[block]), default=0.0)
+    for block in reversed(order):
+        if after[block]:
+            place[block] = min(place[right] - rooms[block, right] for right in after[block])
+    return [place[block] for block in root]

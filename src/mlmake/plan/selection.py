@@ -1,0 +1,82 @@
+"""What the words on a command line select: pipelines, steps, outputs, and all that comes before them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from mlmake.errors import UsageError, nearest
+from mlmake.model.project import Project
+from mlmake.model.step import Step
+from mlmake.model.template import as_text
+
+
+def named(project: Project, words: Sequence[str], folder: str = "") -> list[Step]:
+    """The steps that `words` name; nothing named means the project's default, or else everything. Raises UsageError.
+
+    `folder` is where the user stands: outputs may be given relative to it.
+    """
+    if not words:
+        words = [project.default] if project.default else list(project.pipelines)
+    found: dict[str, Step] = {}
+    for word in words:
+        steps = _of_word(project, word, folder)
+        if not steps:
+            raise _unknown(project, word)
+        found.update((step.id, step) for step in steps)
+    return list(found.values())
+
+
+def with_upstream(project: Project, steps: Iterable[Step]) -> list[Step]:
+    """`steps` and all that come before them, each after those."""
+    wanted = {step.id for step in steps}
+    waiting = list(wanted)
+    while waiting:
+        for above in project.steps[waiting.pop()].upstream:
+            if above not in wanted:
+                wanted.add(above)
+                waiting.append(above)
+    return [step for step in project.steps.values() if step.id in wanted]
+
+
+def _of_word(project: Project, word: str, folder: str) -> list[Step]:
+    if word in project.pipelines:
+        return list(project.pipelines[word].steps)
+    if word in project.steps:
+        return [project.steps[word]]
+    steps = [step for step in project.steps.values() if _matches(step, word)]
+    return steps or _of_output(project, word, folder)
+
+
+def _matches(step: Step, word: str) -> bool:
+    if word in (step.name, step.group, f"{step.pipeline}.{step.group}"):
+        return True
+    head, bracket, rest = word.partition("[")
+    if not bracket or not rest.endswith("]") or head not in (step.group, f"{step.pipeline}.{step.group}"):
+        return False
+    wanted = dict(pair.split("=", 1) for pair in rest[:-1].split(",") if "=" in pair)
+    own = {axis: as_text(value) for axis, value in step.matrix.items()}
+    return bool(wanted) and all(own.get(axis) == value for axis, value in wanted.items())
+
+
+def _of_output(project: Project, word: str, folder: str) -> list[Step]:
+    for base in dict.fromkeys([folder or project.root, project.root]):
+        path = os.path.normpath(os.path.join(base, word))
+        if path in project.owners:
+            return [project.steps[project.owners[path]]]
+    return [
+        step
+        for step in project.steps.values()
+        if any(output.location.text == word for output in step.outputs)
+    ]
+
+
+def _unknown(project: Project, word: str) -> UsageError:
+    groups = dict.fromkeys(step.group for step in project.steps.values())
+    names = dict.fromkeys(step.name for step in project.steps.values())
+    outputs = dict.fromkeys(output.location.text for step in project.steps.values() for output in step.outputs)
+    near = nearest(word, [*project.pipelines, *groups, *names, *outputs])
+    return UsageError(
+        f"no pipeline, step or output named {word!r}" + (f"; did you mean {near!r}?" if near else ""),
+        hint="`mlmake status` lists the steps",
+    )

@@ -1,0 +1,64 @@
+"""Is a step fresh? A record, facts and outputs in; reasons out. Pure: no disk, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mlmake.model.reason import Cause, Reason, State, Verdict
+from mlmake.model.run import Record
+from mlmake.state.fingerprint import EDITED, Fingerprint
+
+Contents = Mapping[str, str | None]
+"""Output text -> the digest of what is there now, None where nothing is."""
+
+
+def differences(record: Record | None, fingerprint: Fingerprint, outputs: Contents) -> Iterator[Reason]:
+    """Every way in which the world differs from the last good run."""
+    if record is None:
+        yield Reason(cause=Cause.NEVER_RAN)
+        return
+    old, new = record.facts, fingerprint.facts
+    if old != new:
+        yield from _changed(old, new, fingerprint)
+    for item in record.outputs:
+        now = outputs.get(item.text)
+        if now is None and item.text in outputs:
+            yield Reason(cause=Cause.OUTPUT_MISSING, subject=item.text)
+        elif now is not None and now != item.digest:
+            yield Reason(cause=Cause.OUTPUT_CHANGED, subject=item.text, old=item.digest, new=now)
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str], fingerprint: Fingerprint) -> Iterator[Reason]:
+    for name, value in new.items():
+        before = old.get(name)
+        if before is None:
+            yield Reason(cause=Cause.ADDED, subject=name, new=value)
+        elif before == EDITED:
+            yield Reason(cause=Cause.EDITED, subject=name, new=value)
+        elif before != value:
+            yield Reason(cause=Cause.CHANGED, subject=name, old=before, new=value)
+    if fingerprint.pending:
+        return  # inputs that are not known yet are no facts that went away
+    for name in old.keys() - new.keys():
+        yield Reason(cause=Cause.REMOVED, subject=name, old=old[name])
+
+
+def verdict(
+    reasons: tuple[Reason, ...], fingerprint: Fingerprint, upstream: Mapping[str, State], after: Mapping[str, State]
+) -> Verdict:
+    """What follows from a step's own reasons and the states of the steps before it (by their shown names)."""
+    if fingerprint.missing:
+        return Verdict(state=State.BLOCKED, reasons=fingerprint.missing)
+    blocked = [step for step, state in upstream.items() if state is State.BLOCKED]
+    if reasons:
+        blocked += [step for step, state in after.items() if state is State.BLOCKED]
+    if blocked:
+        causes = tuple(Reason(cause=Cause.UPSTREAM_BLOCKED, subject=step) for step in blocked)
+        return Verdict(state=State.BLOCKED, reasons=causes)
+    if reasons:
+        return Verdict(state=State.STALE, reasons=reasons)
+    waiting = [step for step, state in upstream.items() if state is not State.FRESH]
+    if waiting:
+        causes = tuple(Reason(cause=Cause.UPSTREAM, subject=step) for step in waiting)
+        return Verdict(state=State.MAYBE, reasons=causes)
+    return Verdict(state=State.FRESH)

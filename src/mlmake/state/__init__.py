@@ -1,0 +1,1 @@
+"""What mlmake remembers of a project, and how it looks at the files of one."""

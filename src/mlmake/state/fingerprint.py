@@ -1,0 +1,214 @@
+"""Facts: everything that decides what a step computes, each with a name for people and a value to compare.
+
+`code steps/fit.py`, `args`, `param model.depth`, `matrix fold`, `input table`, `output model`, `environment ml`,
+`env HOME`, `kind`, `version`. Names of steps, tags, descriptions, compute targets and order are no facts.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import xxhash
+
+from mlmake.environments.base import Software
+from mlmake.model.data import Input, Source, Value
+from mlmake.model.project import Project
+from mlmake.model.reason import Cause, Reason
+from mlmake.model.run import Item
+from mlmake.model.step import Step, StepSpec
+from mlmake.model.template import placeholders
+from mlmake.state.digests import Digests
+from mlmake.state.imports import Closure, scan
+
+EDITED = "edited while it was read"
+"""The value of a fact that changed under a running step: it equals no digest, so the step runs again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """A step's facts at one moment.
+
+    Attributes:
+        facts: name -> value.
+        inputs: input name -> its items, for `why`.
+        paths: input name -> the absolute path of each item, for handing over.
+        missing: why the step cannot run.
+        pending: producers whose outputs are not final; facts of these inputs are left out.
+        code: absolute path -> digest of every code file.
+    """
+
+    facts: Mapping[str, str]
+    inputs: Mapping[str, tuple[Item, ...]]
+    paths: Mapping[str, tuple[str, ...]]
+    missing: tuple[Reason, ...]
+    pending: tuple[str, ...]
+    code: Mapping[str, str]
+
+
+class Fingerprints:
+    """Looks at a project's files and says each step's facts."""
+
+    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software) -> None:
+        self._project = project
+        self._digests = digests
+        self._software = software
+        self._connection = connection
+        self._names: dict[str, tuple[str, ...]] = {
+            digest: tuple(json.loads(names)) for digest, names in connection.execute("SELECT * FROM imports")
+        }
+        self._new_names: dict[str, tuple[str, ...]] = {}
+        self._static: dict[int, tuple[StepSpec, dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
+        self._closure = self._new_closure()
+
+    def look_again(self) -> None:
+        """Forget which code files there are, as time has passed since the last look."""
+        self._static.clear()
+        self._closure = self._new_closure()
+
+    def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True) -> Fingerprint:
+        """The facts of a step; inputs made by a step that is not final are left out."""
+        spec_facts, spec_missing, code = self._of_spec(step.spec)
+        facts = dict(spec_facts)
+        missing = list(spec_missing)
+        pending: dict[str, None] = {}
+        inputs: dict[str, tuple[Item, ...]] = {}
+        paths: dict[str, tuple[str, ...]] = {}
+        for each in step.inputs:
+            waiting = [p for source in each.sources for p in source.producers if not is_final(p)]
+            if waiting:
+                pending.update(dict.fromkeys(waiting))
+                continue
+            items, paths[each.name], gone = self._items(each)
+            missing += [Reason(cause=Cause.INPUT_MISSING, subject=each.name, new=text) for text in gone]
+            inputs[each.name] = items
+            facts[f"input {each.name}"] = _digest_of(items)
+        facts.update((f"param {param.key}", _as_json(param.value)) for param in step.params)
+        facts.update((f"matrix {axis}", _as_json(value)) for axis, value in step.matrix.items())
+        facts.update((f"output {output.name}", output.location.text) for output in step.outputs)
+        return Fingerprint(
+            facts=facts, inputs=inputs, paths=paths, missing=tuple(missing), pending=tuple(pending), code=code
+        )
+
+    def save(self) -> None:
+        """Write the imports that were found into the state; call it inside a transaction."""
+        rows = ((digest, json.dumps(names)) for digest, names in self._new_names.items())
+        self._connection.executemany("INSERT OR REPLACE INTO imports VALUES (?, ?)", rows)
+        self._new_names.clear()
+
+    # Facts that all combinations of a matrix share.
+
+    def _of_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
+        known = self._static.get(id(spec))
+        if known is None:
+            known = self._static[id(spec)] = (spec, *self._look_at_spec(spec))
+        return known[1:]
+
+    def _look_at_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
+        facts = {
+            "kind": f"{spec.kind.name} {spec.kind.version}",
+            "args": _as_json([*spec.kind.words(), *(f"{a}={k}" for a, k in spec.params.items() if a != k)]),
+            f"environment {spec.environment}": self._software.facts,
+        }
+        if spec.version:
+            facts["version"] = spec.version
+        if spec.in_place:
+            facts["in_place"] = "true"
+        missing = []
+        code = {}
+        for path in self._code_files(spec):
+            digest = self._digests.of(self._absolute(path))
+            if digest is None:
+                missing.append(Reason(cause=Cause.SCRIPT_MISSING, subject=path))
+            else:
+                facts[f"code {path}"] = code[self._absolute(path)] = digest.digest
+        for variable in dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env"):
+            value = os.environ.get(variable)
+            if value is None:
+                missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))
+            else:
+                facts[f"env {variable}"] = xxhash.xxh3_128_hexdigest(value.encode("utf-8", "surrogateescape"))
+        return facts, tuple(missing), code
+
+    def _code_files(self, spec: StepSpec) -> list[str]:
+        code = spec.kind.code()
+        files: dict[str, None] = {}
+        for script in code.scripts:
+            files.update(dict.fromkeys(self._followed(os.path.normpath(script))))
+        for word in code.mentioned:
+            clean = os.path.normpath(word)
+            if self._is_project_code(clean):
+                files.update(dict.fromkeys(self._followed(clean)))
+        for pattern in spec.code:
+            found = glob.glob(pattern, root_dir=self._project.root, recursive=True)
+            files.update(dict.fromkeys(path for path in sorted(found) if os.path.isfile(self._absolute(path))))
+        return list(files)
+
+    def _is_project_code(self, path: str) -> bool:
+        if path.startswith(("/", "..", "-")):
+            return False
+        absolute = self._absolute(path)
+        return absolute not in self._project.owners and os.path.isfile(absolute)
+
+    def _followed(self, script: str) -> tuple[str, ...]:
+        return self._closure.of(script) if script.endswith(".py") else (script,)
+
+    def _new_closure(self) -> Closure:
+        return Closure(self._project.root, self._names_in)
+
+    def _names_in(self, path: str) -> tuple[str, ...] | None:
+        digest = self._digests.of(self._absolute(path))
+        if digest is None:
+            return None
+        if digest.digest not in self._names:
+            try:
+                with open(self._absolute(path), "rb") as file:
+                    names = scan(file.read())
+            except OSError:
+                return None
+            self._names[digest.digest] = self._new_names[digest.digest] = names
+        return self._names[digest.digest]
+
+    def _absolute(self, path: str) -> str:
+        return os.path.join(self._project.root, path)
+
+    # Inputs.
+
+    def _items(self, each: Input) -> tuple[tuple[Item, ...], tuple[str, ...], list[str]]:
+        items: list[Item] = []
+        paths: list[str] = []
+        gone: list[str] = []
+        for source in each.sources:
+            found = False
+            for text, path in _places(source):
+                digest = self._digests.of(path)
+                if digest is not None:
+                    items.append(Item(text, digest.digest, digest.size))
+                    paths.append(path)
+                    found = True
+            if not found:
+                gone.append(source.location.text)
+        return tuple(items), tuple(paths), gone
+
+
+def _places(source: Source) -> Iterator[tuple[str, str]]:
+    location = source.location
+    if not location.pattern:
+        yield location.text, location.path
+        return
+    prefix = location.text.removesuffix("/").removesuffix(location.pattern)
+    for match in sorted(glob.glob(location.pattern, root_dir=location.path, recursive=True)):
+        yield f"{prefix}{match}", os.path.join(location.path, match)
+
+
+def _digest_of(items: tuple[Item, ...]) -> str:
+    lines = "".join(f"{item.text}\0{item.digest}\0" for item in items)
+    return xxhash.xxh3_128_hexdigest(lines.encode("utf-8", "surrogateescape"))
+
+
+def _as_json(value: Value) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

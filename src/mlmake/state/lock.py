@@ -1,0 +1,53 @@
+"""One build writes at a time: a lock that the kernel lets go of when its holder dies, so no human ever removes one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mlmake.home import Home
+
+
+@contextmanager
+def held(home: Home, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the project's lock; while another holds it, wait and tell `on_wait` once who that is."""
+    home.ensure()
+    handle = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _take(handle, wait=False):
+            on_wait(holder(home))
+            _take(handle, wait=True)
+        _sign(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def holder(home: Home) -> str:
+    """Who holds the lock: `pid 123 on host, since 12:30:05`."""
+    try:
+        with open(home.lock, encoding="utf-8") as file:
+            who = json.load(file)
+        since = time.strftime("%H:%M:%S", time.localtime(who["since"]))
+        return f"pid {who['pid']} on {who['host']}, since {since}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another build that has just started"
+
+
+def _take(handle: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(handle: int) -> None:
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(who).encode(), 0)

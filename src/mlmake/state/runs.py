@@ -1,0 +1,107 @@
+"""The memory of every build in which something could run, step by step."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from mlmake.model.reason import Cause, Reason
+from mlmake.model.run import Outcome, Run, StepRun
+from mlmake.state.records import decode_items, encode_items
+
+_RUN = ", ".join(each.name for each in fields(Run))
+_STEP_RUN = ", ".join(each.name for each in fields(StepRun))
+
+
+class Runs:
+    """Runs and their step runs, newest first where there are several."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self, run: Run) -> int:
+        """Write a run that starts; its number."""
+        values = [_plain(getattr(run, each.name)) for each in fields(Run)]
+        marks = ", ".join("?" for _ in values)
+        cursor = self._connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({marks})", [None, *values[1:]])
+        return int(cursor.lastrowid or 0)
+
+    def end(self, number: int, outcome: Outcome, ended: float, counts: tuple[int, int, int]) -> None:
+        """Write how a run ended: (ran, fresh, failed)."""
+        self._connection.execute(
+            "UPDATE runs SET outcome = ?, ended = ?, ran = ?, fresh = ?, failed = ? WHERE number = ?",
+            (outcome.value, ended, *counts, number),
+        )
+
+    def put(self, step_run: StepRun) -> None:
+        """Write a step of a run, over what was known of it."""
+        values = [_plain(getattr(step_run, each.name)) for each in fields(StepRun)]
+        marks = ", ".join("?" for _ in values)
+        self._connection.execute(f"INSERT OR REPLACE INTO step_runs ({_STEP_RUN}) VALUES ({marks})", values)
+
+    def close_lost(self) -> list[StepRun]:
+        """Mark as lost what a build that died left as running; call it under the lock. Gives these step runs."""
+        lost = self._steps("outcome = ?", (Outcome.RUNNING.value,))
+        for table in ("step_runs", "runs"):
+            self._connection.execute(
+                f"UPDATE {table} SET outcome = ? WHERE outcome = ?", (Outcome.LOST.value, Outcome.RUNNING.value)
+            )
+        return lost
+
+    def last(self, limit: int) -> list[Run]:
+        rows = self._connection.execute(f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?", (limit,))
+        return [_run(row) for row in rows]
+
+    def get(self, number: int) -> Run | None:
+        row = self._connection.execute(f"SELECT {_RUN} FROM runs WHERE number = ?", (number,)).fetchone()
+        return _run(row) if row else None
+
+    def steps_of(self, number: int) -> list[StepRun]:
+        """The steps of a run in the order in which they started."""
+        return self._steps("run = ? ORDER BY started", (number,))
+
+    def last_of(self, step: str) -> StepRun | None:
+        """The newest run of a step, however it ended."""
+        return next(iter(self._steps("step = ? ORDER BY run DESC LIMIT 1", (step,))), None)
+
+    def good_until(self, number: int) -> dict[str, StepRun]:
+        """What stood when a run ended: the last good run of every step up to it."""
+        good = self._steps("run <= ? AND outcome = ? ORDER BY run", (number, Outcome.DONE.value))
+        return {step_run.step: step_run for step_run in good}
+
+    def _steps(self, where: str, values: Sequence[Any]) -> list[StepRun]:
+        rows = self._connection.execute(f"SELECT {_STEP_RUN} FROM step_runs WHERE {where}", values)
+        return [_step_run(row) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Outcome):
+        return value.value
+    if isinstance(value, tuple):
+        items = [item.as_json() for item in value] if value and isinstance(value[0], Reason) else encode_items(value)
+        return json.dumps(items)
+    return json.dumps(dict(value)) if isinstance(value, dict) else value
+
+
+def _run(row: Sequence[Any]) -> Run:
+    values = dict(zip((each.name for each in fields(Run)), row, strict=True))
+    return Run(**{**values, "outcome": Outcome(values["outcome"])})
+
+
+def _step_run(row: Sequence[Any]) -> StepRun:
+    values = dict(zip((each.name for each in fields(StepRun)), row, strict=True))
+    values["outcome"] = Outcome(values["outcome"])
+    values["reasons"] = tuple(map(_reason, json.loads(values["reasons"])))
+    values["outputs"] = decode_items(json.loads(values["outputs"]))
+    values["facts"] = json.loads(values["facts"])
+    values["metrics"] = json.loads(values["metrics"])
+    return StepRun(**values)
+
+
+def _reason(table: dict[str, Any]) -> Reason:
+    return Reason(
+        cause=Cause[table["cause"].upper()], subject=table["subject"], old=table["old"], new=table["new"]
+    )
