@@ -1,14 +1,14 @@
 """Every deliberate error. What is not here is a bug.
 
-    MlmakeError                     message, hint (the next move), exit code
-    ├── ConfigError          2      the file is wrong for ever: all its problems at once
-    ├── UsageError           2      the command line or a call names what is not there
-    ├── NotYetError          2      declared and legal, but this version cannot do it
-    ├── MissingInputError    2      a selected step wants a file that nobody makes
-    ├── StateError           2      .mlmake/state.db is of a newer version, damaged or not writable
-    ├── BuildFailed          1      at least one step failed
-    ├── Stale                3      `status --check` found something to do
-    └── Interrupted          130    Ctrl-C or a signal asked to stop
+MlmakeError                     message, hint (the next move), exit code
+├── ConfigError          2      the file is wrong for ever: all its problems at once
+├── UsageError           2      the command line or a call names what is not there
+├── NotYetError          2      declared and legal, but this version cannot do it
+├── MissingInputError    2      a selected step wants a file that nobody makes
+├── StateError           2      .mlmake/state.db is of a newer version, damaged or not writable
+├── BuildFailed          1      at least one step failed
+├── Stale                3      `status --check` found something to do
+└── Interrupted          130    Ctrl-C or a signal asked to stop
 """
 
 from __future__ import annotations

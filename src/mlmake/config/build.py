@@ -9,14 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
-from cattrs import AttributeValidationNote, BaseValidationError, Converter, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs import (
+    AttributeValidationNote,
+    BaseValidationError,
+    Converter,
+    ForbiddenExtraKeysError,
+    IterableValidationNote,
+)
 
 from mlmake.config import tables
 from mlmake.errors import Problem, nearest
 from mlmake.model.resources import Resources, parse_duration, parse_size
 
 T = TypeVar("T")
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list"}
+_NAMES = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "a list",
+}
 
 
 class Wrong(ValueError):
@@ -87,7 +100,9 @@ def _axis(value: Any, _: Any) -> tuple[Any, ...]:
         if not isinstance(item, str | int | float | bool):
             raise Wrong(f"expected texts, numbers, true or false, got {show(item)}")
         if isinstance(item, str) and (not item or any(char in "[]=,*" or ord(char) < 32 for char in item)):
-            raise Wrong(f"{show(item)} cannot be part of a step's name: it is empty or holds one of [ ] = , *")
+            raise Wrong(
+                f"{show(item)} cannot be part of a step's name: it is empty or holds one of [ ] = , *"
+            )
     if len(set(map(str, value))) < len(value):
         raise Wrong(f"a value stands twice in {show(value)}")
     return tuple(value)
@@ -171,7 +186,9 @@ def _problems(error: BaseException, where: str, also: tuple[str, ...]) -> list[P
         ]
     if isinstance(error, ForbiddenExtraKeysError):
         legal = (*_legal(error.cl), *also)
-        return [Problem(where, f"unknown key {key!r}", nearest(key, legal)) for key in sorted(error.extra_fields)]
+        return [
+            Problem(where, f"unknown key {key!r}", nearest(key, legal)) for key in sorted(error.extra_fields)
+        ]
     if isinstance(error, KeyError):
         table, _, missing = where.rpartition(".")
         return [Problem(table, f"key {missing!r} is missing")]

@@ -80,7 +80,11 @@ class _Expansion:
         self._check_spec(spec, where)
         for values in product(*spec.matrix.values()):
             matrix = dict(zip(spec.matrix, values, strict=True))
-            name = f"{spec.name}[{','.join(f'{k}={as_text(v)}' for k, v in matrix.items())}]" if matrix else spec.name
+            name = (
+                f"{spec.name}[{','.join(f'{k}={as_text(v)}' for k, v in matrix.items())}]"
+                if matrix
+                else spec.name
+            )
             draft = Step(
                 id=f"{pipeline.name}.{name}",
                 name=name,
@@ -156,7 +160,9 @@ class _Expansion:
 
     def _unknown_param(self, pipeline: Pipeline, key: str, where: str) -> None:
         near = nearest(key, keys.every_key(pipeline.params))
-        self._tell(Problem(where, f"unknown parameter {key!r}: not in pipelines.{pipeline.name}.params", near))
+        self._tell(
+            Problem(where, f"unknown parameter {key!r}: not in pipelines.{pipeline.name}.params", near)
+        )
 
     def _filled(self, text: str, pipeline: Pipeline, matrix: Mapping[str, Scalar], where: str) -> str:
         def value(space: str, name: str) -> str | None:
@@ -170,7 +176,11 @@ class _Expansion:
                 if (found := self._scalar(pipeline, name)) is not None:
                     return found
             else:
-                self._tell(Problem(where, f"{{{space}.{name}}} cannot stand here: only {{matrix.…}} and {{params.…}}"))
+                self._tell(
+                    Problem(
+                        where, f"{{{space}.{name}}} cannot stand here: only {{matrix.…}} and {{params.…}}"
+                    )
+                )
                 return None
             self._tell(Problem(where, f"unknown {{{space}.{name}}}", nearest(name, legal)))
             return None
@@ -206,7 +216,9 @@ class _Expansion:
         after = [
             each.id
             for text in draft.spec.after
-            for each in self._steps_named(self._filled(text, pipeline, draft.matrix, where), draft, f"{where}.after")
+            for each in self._steps_named(
+                self._filled(text, pipeline, draft.matrix, where), draft, f"{where}.after"
+            )
         ]
         producers = dict.fromkeys(p for each in inputs for source in each.sources for p in source.producers)
         return replace(
@@ -241,7 +253,9 @@ class _Expansion:
                 if output.name == name:
                     return output
             near = nearest(name, [output.name for output in step.outputs])
-            self._tell(Problem(where, f"unknown reference {text!r}: step {step.group} has no output {name!r}", near))
+            self._tell(
+                Problem(where, f"unknown reference {text!r}: step {step.group} has no output {name!r}", near)
+            )
         elif len(step.outputs) == 1:
             return step.outputs[0]
         else:
@@ -284,7 +298,9 @@ class _Expansion:
         for table in ("inputs", "outputs", "metrics", "matrix"):
             for name in getattr(spec, table):
                 if not NAME.fullmatch(name):
-                    self._tell(Problem(f"{where}.{table}", f"{name!r} is no name: use letters, digits, _ and -"))
+                    self._tell(
+                        Problem(f"{where}.{table}", f"{name!r} is no name: use letters, digits, _ and -")
+                    )
         for name in spec.outputs.keys() & spec.metrics.keys():
             self._tell(Problem(f"{where}.metrics", f"{name!r} is the name of an output already"))
         for found in placeholders(spec.kind.words()):
@@ -312,7 +328,9 @@ class _Expansion:
         names = [*spec.inputs, *spec.outputs, *spec.metrics, *spec.params, *spec.matrix]
         flags = [name.replace(".", "-") for name in names]
         for flag in dict.fromkeys(flag for flag in flags if flags.count(flag) > 1):
-            self._tell(Problem(where, f"two values would be handed over as --{flag}: rename one, or give 'args'"))
+            self._tell(
+                Problem(where, f"two values would be handed over as --{flag}: rename one, or give 'args'")
+            )
 
     def _check_names(self) -> None:
         project = self.project
@@ -326,7 +344,9 @@ class _Expansion:
                 known = {"system", *project.environments}
                 if spec.environment not in known:
                     near = nearest(spec.environment, known)
-                    self._tell(Problem(f"{where}.environment", f"unknown environment {spec.environment!r}", near))
+                    self._tell(
+                        Problem(f"{where}.environment", f"unknown environment {spec.environment!r}", near)
+                    )
         for compute in project.computes.values():
             members = [*compute.options.get("of", ()), *filter(None, [compute.options.get("via", "")])]
             for member in members:

@@ -63,7 +63,9 @@ def _toml(content: bytes) -> dict[str, Any]:
         return tomli.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(FILE, [Problem(f"line {line}", f"not UTF-8: byte 0x{content[error.start]:02x}")]) from None
+        raise ConfigError(
+            FILE, [Problem(f"line {line}", f"not UTF-8: byte 0x{content[error.start]:02x}")]
+        ) from None
     except tomli.TOMLDecodeError as error:
         raise ConfigError(FILE, [Problem(f"line {error.lineno}, column {error.colno}", error.msg)]) from None
     except (RecursionError, ValueError) as error:
@@ -136,7 +138,9 @@ class _Reader:
             return Datastore(name, value)
         if isinstance(value, dict) and isinstance(value.get("url"), str) and value["url"]:
             return Datastore(name, value["url"], {key: each for key, each in value.items() if key != "url"})
-        self.problems.append(Problem(where, f"expected a folder, a URL or a table with 'url', got {show(value)}"))
+        self.problems.append(
+            Problem(where, f"expected a folder, a URL or a table with 'url', got {show(value)}")
+        )
         return None
 
     def _environment(self, name: str, value: Any, where: str) -> Environment | None:
@@ -147,10 +151,14 @@ class _Reader:
         if len(bases) != 1:
             found = " and ".join(bases) or "none"
             self.problems.append(
-                Problem(where, f"exactly one base of python, conda, image, dockerfile is needed; found {found}")
+                Problem(
+                    where, f"exactly one base of python, conda, image, dockerfile is needed; found {found}"
+                )
             )
             return None
-        return Environment(name=name, **{key: getattr(table, key) for key in keys_of(tables.EnvironmentTable)})
+        return Environment(
+            name=name, **{key: getattr(table, key) for key in keys_of(tables.EnvironmentTable)}
+        )
 
     def _compute(self, name: str, value: Any, where: str) -> Compute | None:
         kind = value.get("kind", "local") if isinstance(value, dict) else "local"
@@ -206,7 +214,9 @@ class _Reader:
         try:
             return self._build(rest, KINDS.load(str(said)), where, tuple(_COMMON))
         except MlmakeError as error:
-            self.problems.append(Problem(where, f"{error.message} ({error.hint})" if error.hint else error.message))
+            self.problems.append(
+                Problem(where, f"{error.message} ({error.hint})" if error.hint else error.message)
+            )
             return None
 
     def _check_numbers(self, table: tables.StepTable, where: str) -> None:
@@ -229,5 +239,3 @@ def _as_spec(name: str, kind: Any, table: tables.StepTable) -> StepSpec:
     shared: dict[str, Value] = {each.name: getattr(table, each.name) for each in fields(table)}
     del shared["kind"]
     return StepSpec(name=name, kind=kind, **shared)
-
-

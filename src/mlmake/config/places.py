@@ -16,10 +16,63 @@ NAME = re.compile(r"\w[\w-]*")
 
 # fsspec's protocols; a test holds this list against the installed fsspec, which is too slow to import here.
 SCHEMES = frozenset(
-    "abfs abfss adl arrow_hdfs asynclocal asyncwrapper az blockcache box cached data dask dbfs dir dropbox dvc "
-    "file filecache ftp gcs gdrive generic gist git github gs hdfs hf http https jlab jupyter lakefs libarchive "
-    "local memory oci ocilake oss pyscript reference root s3 s3a sftp simplecache smb ssh tar tos tosfs wandb "
-    "webdav webhdfs zip".split()
+    [
+        "abfs",
+        "abfss",
+        "adl",
+        "arrow_hdfs",
+        "asynclocal",
+        "asyncwrapper",
+        "az",
+        "blockcache",
+        "box",
+        "cached",
+        "data",
+        "dask",
+        "dbfs",
+        "dir",
+        "dropbox",
+        "dvc",
+        "file",
+        "filecache",
+        "ftp",
+        "gcs",
+        "gdrive",
+        "generic",
+        "gist",
+        "git",
+        "github",
+        "gs",
+        "hdfs",
+        "hf",
+        "http",
+        "https",
+        "jlab",
+        "jupyter",
+        "lakefs",
+        "libarchive",
+        "local",
+        "memory",
+        "oci",
+        "ocilake",
+        "oss",
+        "pyscript",
+        "reference",
+        "root",
+        "s3",
+        "s3a",
+        "sftp",
+        "simplecache",
+        "smb",
+        "ssh",
+        "tar",
+        "tos",
+        "tosfs",
+        "wandb",
+        "webdav",
+        "webhdfs",
+        "zip",
+    ]
 )
 _GLOB = re.compile(r"[*?]|\[[^\]]+\]")
 _URL = re.compile(r"([A-Za-z][\w+.-]*)://(.*)", re.DOTALL)

@@ -35,7 +35,9 @@ def split_reference(text: str) -> tuple[str, str]:
 def parse_selector(text: str) -> tuple[str, str, dict[str, str]]:
     """`pipeline.step[axis=value]` -> (pipeline or "", step, axis -> value). Raises Wrong."""
     match = _SELECTOR.fullmatch(text)
-    pairs = [pair.partition("=") for pair in match["selector"].split(",")] if match and match["selector"] else []
+    pairs = (
+        [pair.partition("=") for pair in match["selector"].split(",")] if match and match["selector"] else []
+    )
     if match is None or not all(equals for _, equals, _ in pairs):
         raise Wrong(f"{text!r} names no step: write step, step[axis=value] or pipeline.step")
     return match["pipeline"] or "", match["group"], {axis.strip(): value.strip() for axis, _, value in pairs}
@@ -100,7 +102,8 @@ class Owners:
             for inner in self._under(path):
                 step, text = self._owners[inner], self._locations[inner].text
                 yield Problem(
-                    "pipelines", f"{text!r} of {step} lies inside {location.text!r}, an output of {self._owners[path]}"
+                    "pipelines",
+                    f"{text!r} of {step} lies inside {location.text!r}, an output of {self._owners[path]}",
                 )
                 break
 

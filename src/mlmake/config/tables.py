@@ -37,7 +37,9 @@ class ProjectTable:
     """`[project]`"""
 
     name: str = setting("The project's name; by default its folder's.", "")
-    default: str = setting("What a bare `mlmake` builds: a pipeline, step or output. By default everything.", "")
+    default: str = setting(
+        "What a bare `mlmake` builds: a pipeline, step or output. By default everything.", ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,9 @@ class PipelineTable:
     """`[pipelines.NAME]`"""
 
     description: str = setting("A sentence for people.", "")
-    params: dict[str, Value] = setting("Parameters, nested as you like; steps name those that count for them.", {})
+    params: dict[str, Value] = setting(
+        "Parameters, nested as you like; steps name those that count for them.", {}
+    )
     steps: dict[str, dict[str, Value]] = setting("The steps, a table each.", {})
 
 
@@ -122,7 +126,9 @@ class StepTable:
     kind: str = setting("The kind; `script` and `command` name theirs by themselves.", "")
     description: str = setting("A sentence for people.", "")
     tags: tuple[str, ...] = setting("Words for people; never facts.", ())
-    inputs: dict[str, Paths] = setting("What it reads: name -> path, folder/, glob, datastore path or @step.output.", {})
+    inputs: dict[str, Paths] = setting(
+        "What it reads: name -> path, folder/, glob, datastore path or @step.output.", {}
+    )
     outputs: dict[str, str] = setting("What it writes: name -> path or folder/.", {})
     metrics: dict[str, str] = setting("JSON outputs whose numbers the run remembers.", {})
     params: Keys = setting("The parameters that count: keys, or a table from an own name to a key.", {})
@@ -131,9 +137,13 @@ class StepTable:
     after: tuple[str, ...] = setting("Steps that come first without handing over data.", ())
     compute: str = setting("The compute target.", "local")
     environment: str = setting("The environment.", "system")
-    resources: Resources = setting("What it takes of its target: cpus, memory, gpus, named resources.", Resources())
+    resources: Resources = setting(
+        "What it takes of its target: cpus, memory, gpus, named resources.", Resources()
+    )
     retries: int = setting("How often a failed attempt is tried again.", 0)
     timeout: Duration = setting("When an attempt is ended, such as `2h`.", 0.0)
-    in_place: bool = setting("The script writes to the real output paths; old outputs are set aside meanwhile.", False)
+    in_place: bool = setting(
+        "The script writes to the real output paths; old outputs are set aside meanwhile.", False
+    )
     reuse: bool = setting("`false` runs it in every build.", True)
     version: Salt = setting("A salt: another value makes it stale.", "")

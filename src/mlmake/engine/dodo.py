@@ -37,7 +37,9 @@ def tasks(steps: Iterable[Step], action: Callable[[Step], Any] | None = None) ->
     known: set[str] = set()
     for step in steps:
         known.add(step.id)
-        files = [source.location for each in step.inputs for source in each.sources if not source.location.pattern]
+        files = [
+            source.location for each in step.inputs for source in each.sources if not source.location.pattern
+        ]
         yield {
             "name": task_name(step.id),
             "actions": [(action, [step])] if action else None,
@@ -214,7 +216,9 @@ class Runner(DoitRunner):  # type: ignore[misc]
             if self.select_task(node, dispatcher.tasks):
                 step = self._database.steps[node.task.name]
                 nodes[step.id] = node
-                self._jobs.put(step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id])
+                self._jobs.put(
+                    step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id]
+                )
                 node = None
             elif node.bad_deps:
                 self._tell_blocked(node)

@@ -86,7 +86,13 @@ class Ledger:
             seconds=ended - step_run.started,
         )
         done = replace(
-            step_run, outcome=Outcome.DONE, ended=ended, exit_code=0, facts=facts, outputs=outputs, metrics=metrics
+            step_run,
+            outcome=Outcome.DONE,
+            ended=ended,
+            exit_code=0,
+            facts=facts,
+            outputs=outputs,
+            metrics=metrics,
         )
         with transaction(self._connection):
             self.records.put(record)

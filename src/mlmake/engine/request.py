@@ -18,7 +18,11 @@ _NO_NAME = re.compile(r"[^A-Z0-9_]")
 
 
 def call_for(
-    step: Step, inputs: Mapping[str, tuple[str, ...]], outputs: Mapping[str, str], root: str, software: Software
+    step: Step,
+    inputs: Mapping[str, tuple[str, ...]],
+    outputs: Mapping[str, str],
+    root: str,
+    software: Software,
 ) -> Call:
     """What a step's command line may say; paths inside the project are handed over relative to its root."""
     declared = {output.name: output.location for output in step.outputs}
@@ -26,7 +30,8 @@ def call_for(
         python=software.python,
         inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
         outputs={
-            name: _shown(path, root) + ("/" if declared[name].is_folder else "") for name, path in outputs.items()
+            name: _shown(path, root) + ("/" if declared[name].is_folder else "")
+            for name, path in outputs.items()
         },
         params={param.name: param.value for param in step.params},
         matrix=step.matrix,

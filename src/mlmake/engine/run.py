@@ -106,7 +106,7 @@ def check_supported(project: Project, steps: Sequence[Step]) -> None:
             raise NotYetError(
                 f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
                 "and this version of mlmake runs steps on this machine only",
-                hint="set compute = \"local\" to run it here",
+                hint='set compute = "local" to run it here',
             )
         if step.spec.environment != "system":
             raise NotYetError(

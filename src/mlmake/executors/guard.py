@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import suppress
 
-TOKEN = "MLMAKE_BUILD"  # noqa: S105
+TOKEN = "MLMAKE_BUILD"
 
 
 def main(token: str) -> None:

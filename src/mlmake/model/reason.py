@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-
 class State(Enum):
     """What a build would do with a step."""
 

@@ -112,10 +112,11 @@ class Summary:
         ]
         parts += [f"{self.blocked} blocked"] if self.blocked else []
         parts += [f"{self.cancelled} cancelled"] if self.cancelled else []
-        return f"{', '.join(parts)} in {_seconds(self.seconds)}"
+        return f"{', '.join(parts)} in {seconds_in_words(self.seconds)}"
 
 
-def _seconds(seconds: float) -> str:
+def seconds_in_words(seconds: float) -> str:
+    """A duration for people: `0.4 s`, `12.3 s`, `3 min 07 s`, `2 h 05 min`."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

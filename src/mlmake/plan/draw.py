@@ -1,8 +1,7 @@
 """A graph of steps as text, Mermaid, Graphviz dot or SVG; pure functions, no other program needed.
 
-Every format shows the nodes in one order, by depth and then by name (`fold=2` before `fold=10`), so that a graph
-gives the same bytes however its nodes and edges were listed. All raise ValueError on a graph that is none: a cycle,
-a name given twice, an edge to nowhere.
+Nodes stand in one order, by depth and then by name (`fold=2` before `fold=10`): a graph gives the same bytes however
+it was listed. ValueError if it is no graph to draw: a cycle, a name given twice, an edge to nowhere.
 """
 
 import json
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 from math import ceil
-from types import MappingProxyType
 from zlib import crc32
 
 from mlmake.plan import layout
@@ -52,17 +50,15 @@ class Graph:
 
 _Look = tuple[str, str, str, str]  # fill and line on a light page, fill and line on a dark one
 _PLAIN: _Look = ("#f6f8fa", "#8c959f", "#161b22", "#6e7681")
-_LOOKS: Mapping[str, _Look] = MappingProxyType(
-    {
-        "fresh": ("#dafbe1", "#2da44e", "#12301d", "#3fb950"),
-        "stale": ("#ffe8c7", "#bc4c00", "#3d2310", "#db6d28"),
-        "maybe": ("#fff8c5", "#9a6700", "#2e2a10", "#bb8009"),
-        "blocked": ("#e6e9ed", "#59636e", "#2a3038", "#8b949e"),
-        "restorable": ("#ddf4ff", "#0969da", "#0f2a4a", "#4493f8"),
-        "failed": ("#ffebe9", "#cf222e", "#3c1618", "#f85149"),
-        "running": ("#f4e8ff", "#8250df", "#2a1a42", "#ab7df8"),
-    }
-)
+_LOOKS: Mapping[str, _Look] = {
+    "fresh": ("#dafbe1", "#2da44e", "#12301d", "#3fb950"),
+    "stale": ("#ffe8c7", "#bc4c00", "#3d2310", "#db6d28"),
+    "maybe": ("#fff8c5", "#9a6700", "#2e2a10", "#bb8009"),
+    "blocked": ("#e6e9ed", "#59636e", "#2a3038", "#8b949e"),
+    "restorable": ("#ddf4ff", "#0969da", "#0f2a4a", "#4493f8"),
+    "failed": ("#ffebe9", "#cf222e", "#3c1618", "#f85149"),
+    "running": ("#f4e8ff", "#8250df", "#2a1a42", "#ab7df8"),
+}
 
 
 def _in_order(graph: Graph) -> Graph:
@@ -78,23 +74,29 @@ def _in_order(graph: Graph) -> Graph:
     order = sorted(range(len(nodes)), key=layer.__getitem__)
     rank = {nodes[at].name: place for place, at in enumerate(order)}
     edges = sorted(
-        set(graph.edges),
-        key=lambda edge: (rank[edge.source], rank[edge.target], edge.is_order, _natural(edge.label)),
+        set(graph.edges), key=lambda edge: (rank[edge.source], rank[edge.target], _natural(edge.label))
     )
     return Graph(title=graph.title, nodes=tuple(nodes[at] for at in order), edges=tuple(edges))
 
 
 def _merged(graph: Graph) -> Graph:
-    """One edge for all between two nodes, since a picture has room for one; order is told only where no data flows."""
+    """One edge for all between two nodes, as a picture has no room for more; dashed only if none carries data."""
     labels: dict[tuple[str, str], list[str]] = {}
-    data = {(edge.source, edge.target) for edge in graph.edges if not edge.is_order}
     for edge in graph.edges:
-        labels.setdefault((edge.source, edge.target), []).extend([edge.label] if edge.label else [])
-    edges = [
-        Edge(source=ends[0], target=ends[1], label=", ".join(words), is_order=ends not in data)
-        for ends, words in labels.items()
-    ]
-    return replace(graph, edges=tuple(edges))
+        labels.setdefault((edge.source, edge.target), []).append(edge.label)
+    data = {(edge.source, edge.target) for edge in graph.edges if not edge.is_order}
+    return replace(
+        graph,
+        edges=tuple(
+            Edge(
+                source=ends[0],
+                target=ends[1],
+                label=", ".join(filter(None, words)),
+                is_order=ends not in data,
+            )
+            for ends, words in labels.items()
+        ),
+    )
 
 
 def _links(graph: Graph) -> list[layout.Link]:
@@ -241,33 +243,28 @@ def _mermaid(text: str) -> str:
 def as_dot(graph: Graph) -> str:
     """A digraph for Graphviz."""
     graph = _merged(_in_order(graph))
-    font = 'fontname="Helvetica,Arial,sans-serif"'
+    font, flow = 'fontname="Helvetica,Arial,sans-serif"', "TB" if _is_down(graph) else "LR"
     lines = [
         "digraph {",
-        f"    graph [{font}, labelloc=t, rankdir={'TB' if _is_down(graph) else 'LR'}, label={_dot_label(graph.title)}]",
+        f"    graph [{font}, labelloc=t, rankdir={flow}, label={_dot(graph.title)}]",
         f'    node [{font}, shape=box, style="rounded,filled"]',
         f"    edge [{font}, fontsize=10]",
     ]
     for node in graph.nodes:
         fill, line, *_ = _LOOKS.get(node.state, _PLAIN)
         shape = ", shape=note, style=filled" if node.is_data else ""
-        label = _dot_label(node.label or node.name, _small(node))
+        label = _dot(node.label or node.name, _small(node))
         lines.append(f'    {_dot(node.name)} [label={label}, fillcolor="{fill}", color="{line}"{shape}]')
     for edge in graph.edges:
         dashes = ", style=dashed" if edge.is_order else ""
-        lines.append(
-            f"    {_dot(edge.source)} -> {_dot(edge.target)} [label={_dot_label(edge.label)}{dashes}]"
-        )
+        lines.append(f"    {_dot(edge.source)} -> {_dot(edge.target)} [label={_dot(edge.label)}{dashes}]")
     return "".join(f"{line}\n" for line in (*lines, "}"))
 
 
-def _dot(text: str) -> str:
-    return '"' + _one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def _dot_label(*lines: str) -> str:
-    """Graphviz reads `&lt;` in a label as HTML does, so `&` is spelt out."""
-    return _dot("\n".join(line for line in lines if line).replace("&", "&amp;"))
+def _dot(*lines: str) -> str:
+    """A quoted string. Graphviz reads `&lt;` in it as HTML does, so `&` is spelt out."""
+    safe = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines if line)
+    return '"' + "\\n".join(map(_one_line, safe)) + '"'
 
 
 _PAD, _HEAD = 24.0, 30.0
@@ -280,7 +277,7 @@ _STYLE = """
 .mlmake-graph .small { fill: #59636e; font-size: 11.5px }
 .mlmake-graph .label { fill: #59636e; font-size: 11px; paint-order: stroke; stroke: #fff; stroke-width: 4px }
 .mlmake-graph .page { fill: #fff }
-.mlmake-graph path { stroke-width: 1.5; stroke-linejoin: round }
+.mlmake-graph .node :first-of-type, .mlmake-graph .edge { stroke-width: 1.5 }
 .mlmake-graph .edge { fill: none; stroke: #818b98 }
 .mlmake-graph .order { stroke-dasharray: 5 4 }
 .mlmake-graph .tip { fill: #818b98 }
@@ -293,42 +290,24 @@ _STYLE = """
 
 
 def as_svg(graph: Graph) -> str:
-    """A self-contained picture for light and dark pages; nodes and edges carry their names as `data-` attributes."""
+    """A self-contained picture for light and dark pages; nodes and edges tell their names in `data-` attributes."""
     graph = _merged(_in_order(graph))
     labels = [_shortened(edge.label) for edge in graph.edges] if len(graph.edges) <= _MOST_LABELS else []
     room = max((_width(label, _TINY) + 24 for label in labels if label), default=0.0)
-    picture = layout.lay_out(
-        [_size(node) for node in graph.nodes], _links(graph), room=(room, 8.0 if room else 0.0)
-    )
-    top = -_PAD - (_HEAD if graph.title else 0.0)
-    width = max(picture.width, _width(graph.title, 1.1 * _TEXT)) + 2 * _PAD
-    height = picture.height + _PAD - top
+    sizes = [_size(node) for node in graph.nodes]
+    picture = layout.lay_out(sizes, _links(graph), room=(room, 8.0 if room else 0.0))
     key = f"mlmake-{crc32(repr(graph).encode()):08x}"  # several pictures may stand in one page
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="mlmake-graph" role="img" width="{width:g}" '
-        f'height="{height:g}" viewBox="{-_PAD:g} {top:g} {width:g} {height:g}" aria-labelledby="{key}t {key}d">',
-        f'<title id="{key}t">{_xml(graph.title or "graph")}</title>',
-        f'<desc id="{key}d">{_xml(_described(graph))}</desc>',
-        f"<style>{_STYLE}{_svg_looks(graph)}</style>",
-        f'<marker id="{key}" viewBox="0 0 9 8" refX="8.5" refY="4" markerWidth="9" markerHeight="8" '
-        'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0 9 4 0 8 2 4Z"/></marker>',
-        f'<rect class="page" rx="8" x="{-_PAD:g}" y="{top:g}" width="{width:g}" height="{height:g}"/>',
-    ]
-    if graph.title:
-        lines.append(f'<text class="title" x="0" y="{-_HEAD:g}">{_xml(graph.title)}</text>')
-    curves = [list(_pieces(path, is_down=picture.is_down)) for path in picture.paths]
-    lines += [_svg_edge(edge, curve, key) for edge, curve in zip(graph.edges, curves, strict=True)]
+    lines = _svg_head(graph, picture, key)
+    lines += [_svg_edge(edge, path, key) for edge, path in zip(graph.edges, picture.paths, strict=True)]
     lines += [_svg_node(node, box) for node, box in zip(graph.nodes, picture.boxes, strict=True)]
-    lines += _svg_labels(labels, curves, picture.boxes)
+    lines += _svg_labels(labels, picture)
     return "".join(f"{line}\n" for line in (*lines, "</svg>"))
 
 
-def _xml(text: str) -> str:
-    return escape(_one_line(text))
-
-
-def _described(graph: Graph) -> str:
-    """The picture in words."""
+def _svg_head(graph: Graph, picture: layout.Layout, key: str) -> list[str]:
+    top = -_PAD - (_HEAD if graph.title else 0.0)
+    width = max(picture.width, _width(graph.title, 1.1 * _TEXT)) + 2 * _PAD
+    height = picture.height + _PAD - top
     told = [f"{len(graph.nodes)} nodes, {len(graph.edges)} edges."]
     if len(graph.edges) <= _MOST_LABELS:
         told += [
@@ -336,7 +315,21 @@ def _described(graph: Graph) -> str:
             for node, words in zip(graph.nodes, _reads(graph), strict=True)
             if words
         ]
-    return " ".join(told)
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="mlmake-graph" role="img" width="{width:g}" '
+        f'height="{height:g}" viewBox="{-_PAD:g} {top:g} {width:g} {height:g}" aria-labelledby="{key}t {key}d">',
+        f'<title id="{key}t">{_xml(graph.title or "graph")}</title>',
+        f'<desc id="{key}d">{_xml(" ".join(told))}</desc>',
+        f"<style>{_STYLE}{_svg_looks(graph)}</style>",
+        f'<marker id="{key}" viewBox="0 0 9 8" refX="8.5" refY="4" markerWidth="9" markerHeight="8" '
+        'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0 9 4 0 8 2 4Z"/></marker>',
+        f'<rect class="page" rx="8" x="{-_PAD:g}" y="{top:g}" width="{width:g}" height="{height:g}"/>',
+        f'<text class="title" x="0" y="{-_HEAD:g}">{_xml(graph.title)}</text>',
+    ]
+
+
+def _xml(text: str) -> str:
+    return escape(_one_line(text))
 
 
 def _svg_looks(graph: Graph) -> str:
@@ -352,63 +345,51 @@ def _svg_looks(graph: Graph) -> str:
 def _svg_node(node: Node, box: layout.Box) -> str:
     """A rounded box, or for a file a sheet with a folded corner."""
     x, y, w, h, small = box.x, box.y, box.width, box.height, _small(node)
-    outline = f"M{x + 8:g} {y:g}h{w - 16:g}a8 8 0 0 1 8 8v{h - 16:g}a8 8 0 0 1-8 8h{16 - w:g}a8 8 0 0 1-8-8v{16 - h:g}a8 8 0 0 1 8-8z"
+    shape = f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="8"/>'
     if node.is_data:
-        outline = f"M{x:g} {y:g}h{w - 11:g}l11 11v{h - 11:g}h{-w:g}zm{w - 11:g} 0v11h11"
-    second = (
-        f'<text class="small" x="{x + w / 2:g}" y="{y + 40:g}">{_xml(_shortened(small))}</text>'
-        if small
-        else ""
+        shape = f'<path d="M{x:g} {y:g}h{w - 11:g}l11 11v{h - 11:g}h{-w:g}zm{w - 11:g} 0v11h11"/>'
+    lines = [("", y + 22.5, node.label or node.name), ("small", y + 40, small)]
+    texts = [
+        f'<text class="{kind}" x="{x + w / 2:g}" y="{base:g}">{_xml(_shortened(text))}</text>'
+        for kind, base, text in lines
+        if text
+    ]
+    told, state = (
+        _xml(": ".join(filter(None, (node.name, small)))),
+        node.state if node.state in _LOOKS else "",
     )
-    return (
-        f'<g class="node {node.state if node.state in _LOOKS else ""}" data-name="{_xml(node.name)}">'
-        f'<title>{_xml(": ".join(part for part in (node.name, small) if part))}</title><path d="{outline}"/>'
-        f'<text x="{x + w / 2:g}" y="{y + 22.5:g}">{_xml(_shortened(node.label or node.name))}</text>{second}</g>'
-    )
+    return f'<g class="node {state}" data-name="{_xml(node.name)}"><title>{told}</title>{shape}{"".join(texts)}</g>'
 
 
-def _svg_edge(edge: Edge, curve: Sequence[layout.Path], key: str) -> str:
+def _svg_edge(edge: Edge, path: layout.Path, key: str) -> str:
     source, target, label = _xml(edge.source), _xml(edge.target), _xml(edge.label)
-    way = "M{:g} {:g}".format(*curve[0][0])
-    for piece in curve:
-        way += ("C" if len(piece) > 2 else "L") + " ".join(f"{x:g} {y:g}" for x, y in piece[1:])
+    way = "M{:g} {:g}".format(*path[0][0])
+    for piece in path:
+        way += "LC"[len(piece) > 2] + " ".join(f"{x:g} {y:g}" for x, y in piece[1:])
     return (
         f'<path class="edge {"order" if edge.is_order else ""}" data-source="{source}" data-target="{target}" '
         f'd="{way}" marker-end="url(#{key})"><title>{source} → {target}{label and ": " + label}</title></path>'
     )
 
 
-def _pieces(path: layout.Path, *, is_down: bool) -> Iterator[layout.Path]:
-    """Lines of two points, and curves of four that leave and arrive along the flow."""
-    for at, (start, end) in enumerate(pairwise(path)):
-        x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        if at % 2:
-            yield (
-                (start, (start[0], y), (end[0], y), end)
-                if is_down
-                else (start, (x, start[1]), (x, end[1]), end)
-            )
-        elif start != end:
-            yield start, end
-
-
-def _svg_labels(
-    labels: Sequence[str], curves: Sequence[Sequence[layout.Path]], boxes: Sequence[layout.Box]
-) -> Iterator[str]:
+def _svg_labels(labels: Sequence[str], picture: layout.Layout) -> Iterator[str]:
     """A label stands near the middle of its edge where it hides nothing; without such a place it is left out."""
-    ways = [[_along(piece, step / 12) for piece in curve for step in range(1, 12)] for curve in curves]
-    taken = list(boxes)
+    steps = sorted(range(1, 24), key=lambda step: abs(step - 12))
+    ways = [
+        [_along(piece, step / 24) for step in steps for piece in path[::-1]]
+        for path in picture.paths[: len(labels)]
+    ]
+    taken = list(picture.boxes)
     for own, label in enumerate(labels):
         others = [_around(point, 0, 0) for at, way in enumerate(ways) if at != own for point in way]
-        for at in sorted(range(len(ways[own])), key=lambda at: abs(2 * at - len(ways[own]) + 1)):
-            spot = _around(ways[own][at], _width(label, _TINY) + 4, 16)
-            if label and not any(map(spot.touches, (*taken, *others))):
-                taken.append(spot)
-                yield f'<text class="label" x="{ways[own][at][0]:g}" y="{spot.y + 12:g}">{_xml(label)}</text>'
-                break
+        spots = (_around(point, _width(label, _TINY) + 4, 16) for point in ways[own] if label)
+        spot = next((spot for spot in spots if not any(map(spot.touches, (*taken, *others)))), None)
+        if spot:
+            taken.append(spot)
+            yield f'<text class="label" x="{spot.x + spot.width / 2:g}" y="{spot.y + 12:g}">{_xml(label)}</text>'
 
 
-def _along(piece: layout.Path, share: float) -> layout.Point:
+def _along(piece: Sequence[layout.Point], share: float) -> layout.Point:
     """A point of a line or curve (de Casteljau)."""
     while len(piece) > 1:
         piece = tuple((x + (u - x) * share, y + (v - y) * share) for (x, y), (u, v) in pairwise(piece))
@@ -431,20 +412,16 @@ def _shortened(text: str) -> str:
 
 def _width(text: str, size: float) -> float:
     """About how wide a text is in a common sans serif font, by the class of its characters."""
-    return size * sum(map(_em, text))
+    narrow = sum(c in "fijlrtI|.,:;'!()[]{}/-\\ " for c in text)
+    wide = sum(c in "mwMW@%" or unicodedata.east_asian_width(c) in "WF" for c in text)
+    capital = sum(map(str.isupper, text))
+    return size * (0.6 * len(text) - 0.22 * narrow + 0.4 * wide + 0.12 * capital)
 
 
-def _em(c: str) -> float:
-    if c in "ijlI|.,:;'! ":
-        return 0.31
-    if c in "frt-()[]{}/\\":
-        return 0.41
-    if c in "mwMW@%" or unicodedata.east_asian_width(c) in "WF":
-        return 1.0
-    return 0.72 if c.isupper() else 0.0 if unicodedata.combining(c) else 0.6
-
-
-FORMATS: Mapping[str, Callable[[Graph], str]] = MappingProxyType(
-    {"text": as_text, "mermaid": as_mermaid, "dot": as_dot, "svg": as_svg}
-)
+FORMATS: Mapping[str, Callable[[Graph], str]] = {
+    "text": as_text,
+    "mermaid": as_mermaid,
+    "dot": as_dot,
+    "svg": as_svg,
+}
 """What `mlmake graph --format` offers."""

@@ -1,15 +1,15 @@
 """Layered drawing of a directed acyclic graph: box sizes and edges in, places and paths out.
 
-The plan is that of Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system
-structures" (1981): put the boxes on layers, bend a long edge once on each layer it passes, order the layers so that
-few edges cross, then choose coordinates, here as in Brandes and Köpf, "Fast and simple horizontal coordinate
-assignment" (2001). Blocks are compacted over the graph of their neighbours, which avoids the flaws told in the
-erratum of Brandes, Walter and Zink (2020). All of it draws downwards; a flow to the right is turned at the end.
+The plan is that of Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures"
+(1981): put the boxes on layers, bend a long edge once on each layer it passes, order the layers so that few edges
+cross, then choose coordinates, here as in Brandes and Köpf, "Fast and simple horizontal coordinate assignment"
+(2001). Blocks are compacted over the graph of their neighbours, which avoids the flaws told in the erratum of
+Brandes, Walter and Zink (2020). All of it draws downwards; a flow to the right is turned at the end.
 """
 
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
@@ -17,14 +17,14 @@ from math import sqrt
 Link = tuple[int, int]
 Point = tuple[float, float]
 Size = tuple[float, float]
-Path = tuple[Point, ...]
+Path = tuple[tuple[Point, ...], ...]
 Rows = Sequence[Sequence[int]]
 
 PAGE_WIDTH = 960.0  # what a README or a browser window shows without scrolling sideways
 BOX_GAP, BEND_GAP, PART_GAP, LAYER_GAP = 26.0, 16.0, 40.0, 44.0
 MOST_EXTRA_GAP = 76.0  # between layers, for edges that go far sideways
 ARROW = 9.0  # an edge ends straight for this long, so that its arrowhead points the right way
-MOST_BENDS = 20_000  # beyond this the longest edges run along the margin: time and memory stay linear
+MOST_BENDS = 100_000  # beyond this the longest edges run along the margin: time and memory stay linear
 SWEEPS, SWEEP_WORK = (
     24,
     400_000,
@@ -50,8 +50,8 @@ class Box:
 class Layout:
     """A drawing of `width` by `height`, one box per size and one path per edge, in the order they were given.
 
-    A path has an even number of points. Points 0-1, 2-3, … are joined by straight lines along the flow; between
-    1-2, 3-4, … lies the free space between two layers, where a curve may run without touching a box.
+    A path is made of pieces, each a straight line of two points or a Bézier curve of four. Curves run in the free
+    space between two layers and lines along the flow, so neither touches a box on its way.
     """
 
     width: float
@@ -65,7 +65,8 @@ class Layout:
 class _Grid:
     """The graph with a bend wherever an edge passes a layer; vertices below `real` are boxes, the rest bends.
 
-    A route lists an edge's vertices from source to target; an empty one runs along the margin.
+    A route lists an edge's bends; edges that go along the margin, by number, have none. Edges of one `trunk` share
+    theirs: all of one source, or all of one target.
     """
 
     real: int
@@ -73,6 +74,8 @@ class _Grid:
     above: list[list[int]]
     below: list[list[int]]
     routes: list[list[int]]
+    trunks: list[tuple[int, bool]]
+    margin: set[int]
 
 
 def lay_out(sizes: Sequence[Size], edges: Sequence[Link], *, room: Size = (0.0, 0.0)) -> Layout:
@@ -108,7 +111,7 @@ def flows_down(sizes: Sequence[Size], layer: Sequence[int]) -> bool:
 
 
 def layers(count: int, edges: Sequence[Link]) -> list[int]:
-    """How deep each node stands: below all it reads, or just above its first reader if that shortens more edges."""
+    """How deep each node stands: below all it reads, or just above its first reader if that shortens the edges."""
     before, after = neighbours(count, edges)
     order = _topological(before, after)
     layer = [0] * count
@@ -178,7 +181,8 @@ def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool
             )
             boxes[node] = Box(x=x + left, y=y + top, width=w, height=h)
         for edge, path in zip(edges, part.paths, strict=True):
-            paths[edge] = tuple((x + left, y + top) if is_down else (y + left, x + top) for x, y in path)
+            turned = [[point[:: 1 if is_down else -1] for point in piece] for piece in path]
+            paths[edge] = tuple(tuple((x + left, y + top) for x, y in piece) for piece in turned)
         widest, shelf = max(widest, left + width), max(shelf, height)
         left += width + PART_GAP
     in_order = tuple(boxes[node] for node in sorted(boxes)), tuple(paths[edge] for edge in sorted(paths))
@@ -186,24 +190,29 @@ def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool
 
 
 def _grid(layer: list[int], edges: Sequence[Link]) -> _Grid:
-    """Edges of one source share their bends, as a tree does its trunk; or of one target, where that has more."""
     readers, reads = Counter(edge[0] for edge in edges), Counter(edge[1] for edge in edges)
+    trunks = [(t, False) if readers[s] < reads[t] else (s, True) for s, t in edges]
     level = list(layer)
     bends: dict[tuple[int, bool, int], int] = {}
     routes: list[list[int]] = [[] for _ in edges]
+    links: dict[Link, None] = {}
+    spent, margin = 0, set()
     for edge in sorted(range(len(edges)), key=lambda edge: layer[edges[edge][1]] - layer[edges[edge][0]]):
         source, target = edges[edge]
-        is_fan = readers[source] >= reads[target]
-        keys = [(source if is_fan else target, is_fan, at) for at in range(layer[source] + 1, layer[target])]
-        if len(bends) + len(keys) > MOST_BENDS:
+        spent += layer[target] - layer[source]
+        if spent > MOST_BENDS and layer[target] > layer[source] + 1:
+            margin.add(edge)
             continue
-        for key in keys:
-            if key not in bends:
-                bends[key] = len(level)
-                level.append(key[2])
-        routes[edge] = [source, *(bends[key] for key in keys), target]
-    above, below = neighbours(len(level), dict.fromkeys(link for route in routes for link in pairwise(route)))
-    return _Grid(real=len(layer), layer=level, above=above, below=below, routes=routes)
+        for at in range(layer[source] + 1, layer[target]):
+            bend = bends.setdefault((*trunks[edge], at), len(level))
+            if bend == len(level):
+                level.append(at)
+            routes[edge].append(bend)
+        links |= dict.fromkeys(pairwise([source, *routes[edge], target]))
+    above, below = neighbours(len(level), links)
+    return _Grid(
+        real=len(layer), layer=level, above=above, below=below, routes=routes, trunks=trunks, margin=margin
+    )
 
 
 def _ordered(grid: _Grid) -> list[list[int]]:
@@ -278,17 +287,17 @@ def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float)
             Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height)
         )
     edge_of_page = max(x + h for x, h in zip(centre, half, strict=True))
-    lanes: dict[int, float] = {}
+    lanes: dict[tuple[int, bool], float] = {}
     paths = []
-    for (source, target), route in zip(edges, grid.routes, strict=True):
+    for edge, (source, target) in enumerate(edges):
         start, end = grid.layer[source], grid.layer[target]
-        middle = [(centre[bend], *bands[grid.layer[bend]]) for bend in route[1:-1]]
-        if not route:
-            lane = lanes.setdefault(target, edge_of_page + BEND_GAP + 5.0 * len(lanes))
+        middle = [(centre[bend], *bands[grid.layer[bend]]) for bend in grid.routes[edge]]
+        if edge in grid.margin:
+            lane = lanes.setdefault(grid.trunks[edge], edge_of_page + BEND_GAP * (len(lanes) + 1))
             middle = [(lane, bands[start + 1][0], bands[end - 1][1])]
         first = centre[source], boxes[source].y + boxes[source].height, bands[start][1]
         last = centre[target], bands[end][0] - ARROW, boxes[target].y
-        paths.append(tuple(_joined([first, *middle, last])))
+        paths.append(tuple(_pieces([first, *middle, last])))
     width = max([edge_of_page, *lanes.values()])
     return Layout(width=width, height=bands[-1][1], boxes=tuple(boxes), paths=tuple(paths), is_down=True)
 
@@ -309,15 +318,17 @@ def _bands(
     return bands
 
 
-def _joined(stretches: Iterable[tuple[float, float, float]]) -> Iterator[Point]:
-    """Stretches of one line become one, so that a straight edge is two points however long it is."""
+def _pieces(stretches: Iterable[tuple[float, float, float]]) -> Iterator[tuple[Point, ...]]:
+    """Lines down the stretches and curves between them; stretches of one line become one."""
     (x, start, end), *others = stretches
     for other, top, bottom in others:
         if abs(other - x) > 0.05:
-            yield from ((x, start), (x, end))
+            if start < end:
+                yield (x, start), (x, end)
+            yield (x, end), (x, (end + top) / 2), (other, (end + top) / 2), (other, top)
             x, start = other, top
         end = bottom
-    yield from ((x, start), (x, end))
+    yield (x, start), (x, end)
 
 
 def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
@@ -327,12 +338,12 @@ def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
     for lines, near in ((rows, grid.above), (rows[::-1], grid.below)):
         for sign in (1, -1):
             turned = [row[::sign] for row in lines]
-            rooms = _rooms(turned, _blocks(turned, near, clashes), half, grid.real)
+            rooms = _rooms(turned, _blocks(turned, near, clashes, grid.real), half, grid.real)
             leaning.append([sign * x for x in rooms])
-    spans = [
-        (min(x - h for x, h in zip(xs, half, strict=True)), max(x + h for x, h in zip(xs, half, strict=True)))
-        for xs in leaning
-    ]
+    spans = []
+    for xs in leaning:
+        sides = list(zip(xs, half, strict=True))
+        spans.append((min(x - h for x, h in sides), max(x + h for x, h in sides)))
     narrow = min(spans, key=lambda span: span[1] - span[0])
     shifts = [narrow[lean % 2] - span[lean % 2] for lean, span in enumerate(spans)]
     ranked = [sorted(x + by for x, by in zip(xs, shifts, strict=True)) for xs in zip(*leaning, strict=True)]
@@ -358,7 +369,7 @@ def _clashes(grid: _Grid, rows: Rows) -> set[Link]:
     return clashes
 
 
-def _blocks(rows: Rows, near: Rows, clashes: set[Link]) -> list[int]:
+def _blocks(rows: Rows, near: Rows, clashes: set[Link], real: int) -> list[int]:
     """The first vertex of each one's block: a column of vertices, each in line with its middle neighbour."""
     root = list(range(len(near)))
     place = _places(rows)
@@ -366,7 +377,9 @@ def _blocks(rows: Rows, near: Rows, clashes: set[Link]) -> list[int]:
         taken = -1
         for node in row:
             ranked = sorted(near[node], key=place.__getitem__)
-            for other in ranked[(len(ranked) - 1) // 2 : len(ranked) // 2 + 1] if ranked else ():
+            middle = ranked[(len(ranked) - 1) // 2 : len(ranked) // 2 + 1] if ranked else []
+            # Of two middles, a box lines up with the box and a bend with the bend.
+            for other in sorted(middle, key=lambda other: (other < real) != (node < real)):
                 if place[other] > taken and not {(node, other), (other, node)} & clashes:
                     root[node], taken = root[other], place[other]
                     break

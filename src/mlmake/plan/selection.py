@@ -74,7 +74,9 @@ def _of_output(project: Project, word: str, folder: str) -> list[Step]:
 def _unknown(project: Project, word: str) -> UsageError:
     groups = dict.fromkeys(step.group for step in project.steps.values())
     names = dict.fromkeys(step.name for step in project.steps.values())
-    outputs = dict.fromkeys(output.location.text for step in project.steps.values() for output in step.outputs)
+    outputs = dict.fromkeys(
+        output.location.text for step in project.steps.values() for output in step.outputs
+    )
     near = nearest(word, [*project.pipelines, *groups, *names, *outputs])
     return UsageError(
         f"no pipeline, step or output named {word!r}" + (f"; did you mean {near!r}?" if near else ""),

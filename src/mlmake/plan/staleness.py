@@ -44,7 +44,10 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str], fingerprint: Finger
 
 
 def verdict(
-    reasons: tuple[Reason, ...], fingerprint: Fingerprint, upstream: Mapping[str, State], after: Mapping[str, State]
+    reasons: tuple[Reason, ...],
+    fingerprint: Fingerprint,
+    upstream: Mapping[str, State],
+    after: Mapping[str, State],
 ) -> Verdict:
     """What follows from a step's own reasons and the states of the steps before it (by their shown names)."""
     if fingerprint.missing:

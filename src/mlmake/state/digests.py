@@ -144,7 +144,9 @@ def _hash(path: str) -> tuple[str, int]:
     return hasher.hexdigest(), size
 
 
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[str, os.stat_result | None]]:
+def _walk(
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, os.stat_result | None]]:
     """Files with their status and, first, folders without; in the order of their names. Links are followed, loops not."""
     try:
         with os.scandir(os.path.join(folder, prefix)) as found:

@@ -53,7 +53,9 @@ class Fingerprint:
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
-    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software) -> None:
+    def __init__(
+        self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software
+    ) -> None:
         self._project = project
         self._digests = digests
         self._software = software
@@ -126,7 +128,9 @@ class Fingerprints:
                 missing.append(Reason(cause=Cause.SCRIPT_MISSING, subject=path))
             else:
                 facts[f"code {path}"] = code[self._absolute(path)] = digest.digest
-        for variable in dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env"):
+        for variable in dict.fromkeys(
+            each.name for each in placeholders(spec.kind.words()) if each.space == "env"
+        ):
             value = os.environ.get(variable)
             if value is None:
                 missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))
@@ -145,7 +149,9 @@ class Fingerprints:
                 files.update(dict.fromkeys(self._followed(clean)))
         for pattern in spec.code:
             found = glob.glob(pattern, root_dir=self._project.root, recursive=True)
-            files.update(dict.fromkeys(path for path in sorted(found) if os.path.isfile(self._absolute(path))))
+            files.update(
+                dict.fromkeys(path for path in sorted(found) if os.path.isfile(self._absolute(path)))
+            )
         return list(files)
 
     def _is_project_code(self, path: str) -> bool:

@@ -19,6 +19,7 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 NamesIn = Callable[[str], tuple[str, ...] | None]
@@ -101,12 +102,11 @@ def _offered(source: bytes, statements: Iterable[ast.stmt]) -> Iterator[str]:
 def _literal_all(statement: ast.stmt) -> list[str] | None:
     match statement:
         case (
-            ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=items) | ast.Tuple(elts=items))
-            | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.List(elts=items) | ast.Tuple(elts=items))
-            | ast.AugAssign(target=ast.Name(id="__all__"), value=ast.List(elts=items) | ast.Tuple(elts=items))
+            ast.Assign(targets=[ast.Name("__all__")], value=ast.List(items) | ast.Tuple(items))
+            | ast.AnnAssign(target=ast.Name("__all__"), value=ast.List(items) | ast.Tuple(items))
+            | ast.AugAssign(target=ast.Name("__all__"), value=ast.List(items) | ast.Tuple(items))
         ):
-            names = [item.value for item in items if isinstance(item, ast.Constant)]
-            texts = [name for name in names if isinstance(name, str)]
+            texts = [n.value for n in items if isinstance(n, ast.Constant) and isinstance(n.value, str)]
             return texts if len(texts) == len(items) else None
     return None
 
@@ -125,7 +125,7 @@ class Closure:
         self._tree = _Tree(root)
         self._names_in = names_in
         self._shared = _SearchPath(tuple(map(_clean, shared)), self._tree, names_in)
-        self._paths: dict[str, _SearchPath] = {}
+        self._paths: dict[str | None, _SearchPath] = {None: self._shared}
         self._known: dict[str, tuple[str, ...]] = {}
 
     def of(self, script: str) -> tuple[str, ...]:
@@ -140,9 +140,7 @@ class Closure:
         return self._shared.files(_STARTUP).union(*(path.files(names) for path in paths))
 
     def _path(self, folder: str | None) -> _SearchPath:
-        if folder is None:
-            return self._shared
-        if folder not in self._paths:
+        if folder is not None and folder not in self._paths:
             self._paths[folder] = self._shared.behind(folder)
         return self._paths[folder]
 
@@ -194,7 +192,6 @@ class _SearchPath:
 
     def _reached(self, waiting: list[_Module]) -> Iterable[_Module]:
         seen: dict[str, _Module] = {}
-        waiting = [*waiting]
         while waiting:
             module = waiting.pop()
             if module.name not in seen:
@@ -203,13 +200,10 @@ class _SearchPath:
         return seen.values()
 
     def _imported_by(self, module: _Module) -> list[_Module]:
+        if module.name not in self._imports and (shared := self._sharing(module)):
+            self._imports[module.name] = shared._imported_by(module)
         if module.name not in self._imports:
-            shared = self._sharing(module)
-            self._imports[module.name] = (
-                shared._imported_by(module)
-                if shared
-                else self._resolved(self._names_of(module), module.package)
-            )
+            self._imports[module.name] = self._resolved(self._names_of(module), module.package)
         return self._imports[module.name]
 
     def _sharing(self, module: _Module) -> _SearchPath | None:
@@ -263,8 +257,7 @@ class _SearchPath:
         """What `import a.b.c` runs, a and a.b first, as far as the project holds it."""
         chain: list[_Module] = []
         for part in name.split("."):
-            module = self._member(chain, part)
-            if module is None:
+            if (module := self._member(chain, part)) is None:
                 break
             chain.append(module)
         return chain
@@ -306,12 +299,11 @@ class _Folder:
         self.links: set[str] = set()
         self.modules: set[str] = set()
         self._files: dict[str, list[str]] = defaultdict(list)
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
+        # To Python, a folder that cannot be listed is empty.
+        with suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a link to itself
                     self._add(entry)
-        except OSError:
-            return  # to Python, a folder that cannot be listed is empty
 
     def files(self, module: str) -> list[str]:
         """The files that may be this module, more than one where it depends on the Python that looks."""
@@ -322,12 +314,12 @@ class _Folder:
 
     def _add(self, entry: os.DirEntry[str]) -> None:
         module = _MODULE.fullmatch(entry.name)
-        if "." not in entry.name and _is(entry.is_dir):
+        if "." not in entry.name and entry.is_dir():
             self.folders.add(entry.name)
             self.modules.add(entry.name)
             if entry.is_symlink():
                 self.links.add(entry.name)
-        elif module and _is(entry.is_file):
+        elif module and entry.is_file():
             self._files[module[1]].append(entry.name)
             self.modules.add(module[1])
 
@@ -374,13 +366,6 @@ class _Tree:
         if folder not in self._reals:
             self._reals[folder] = os.path.realpath(self._absolute(folder))
         return self._reals[folder]
-
-
-def _is(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link to itself
-        return False
 
 
 def _absolute(base: str, package: str) -> str:

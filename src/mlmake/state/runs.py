@@ -47,7 +47,8 @@ class Runs:
         lost = self._steps("outcome = ?", (Outcome.RUNNING.value,))
         for table in ("step_runs", "runs"):
             self._connection.execute(
-                f"UPDATE {table} SET outcome = ? WHERE outcome = ?", (Outcome.LOST.value, Outcome.RUNNING.value)
+                f"UPDATE {table} SET outcome = ? WHERE outcome = ?",
+                (Outcome.LOST.value, Outcome.RUNNING.value),
             )
         return lost
 
@@ -81,7 +82,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Outcome):
         return value.value
     if isinstance(value, tuple):
-        items = [item.as_json() for item in value] if value and isinstance(value[0], Reason) else encode_items(value)
+        items = (
+            [item.as_json() for item in value]
+            if value and isinstance(value[0], Reason)
+            else encode_items(value)
+        )
         return json.dumps(items)
     return json.dumps(dict(value)) if isinstance(value, dict) else value
 

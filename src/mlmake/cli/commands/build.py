@@ -1,0 +1,67 @@
+"""`mlmake build`, or just `mlmake`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mlmake.cli.place import Place
+from mlmake.cli.words import params, targets
+
+
+@click.command("build")
+@targets
+@params
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all."
+)
+@click.option(
+    "-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it."
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing.")
+@click.option("-f", "--force", is_flag=True, help="Run the named steps even if they are fresh.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every step's command line and reasons.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    keep_going: bool,
+    dry_run: bool,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Build what changed. The word `build` may be left out.
+
+    \b
+    mlmake                        the project's default
+    mlmake train -j 4             a pipeline, on four CPUs
+    mlmake 'fit[fold=0]'          one step and what comes before it
+    mlmake build/report.html      what makes this file
+    mlmake -p model.depth=9       with another parameter, this time
+    """
+    from mlmake.cli.console import Console
+    from mlmake.engine.run import Request, build
+
+    place: Place = ctx.obj
+    project = place.project(overrides)
+    request = Request(
+        targets=targets,
+        jobs=jobs,
+        keep_going=keep_going,
+        dry_run=dry_run,
+        force=force,
+        command=" ".join(["mlmake", *sys.argv[1:]]),
+        folder=place.folder,
+    )
+    with Console(project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
+        summary = build(project, request, console)
+    if summary.interrupted:
+        return 130
+    if summary.failed or summary.cancelled:
+        return 1
+    return 2 if summary.blocked else 0

@@ -1,0 +1,195 @@
+"""Events as lines: plain ones for logs and pipes, with a live view of what runs on a terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+import click
+
+from mlmake.cli.place import Place
+from mlmake.cli.words import state_word
+from mlmake.model.events import (
+    Ended,
+    Event,
+    LockWaiting,
+    Noticed,
+    Planned,
+    StepBlocked,
+    StepFinished,
+    StepRetried,
+    StepSpared,
+    StepStarted,
+    Stopping,
+)
+from mlmake.model.project import Project
+from mlmake.model.reason import Reason, State
+from mlmake.model.run import Outcome, seconds_in_words
+
+_TAIL = 15
+"""Lines of a failed step's log that are shown."""
+
+
+class Console:
+    """A sink for events. Use it as a context, so that a live view leaves the terminal as it was."""
+
+    def __init__(
+        self,
+        project: Project,
+        place: Place,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        color: bool | None = None,
+    ) -> None:
+        self._project = project
+        self._place = place
+        self._quiet = quiet
+        self._verbose = verbose
+        self._color = color
+        self._live: Any = None
+        self._is_terminal = sys.stdout.isatty() and not quiet and os.environ.get("TERM") != "dumb"
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_live()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Planned():
+                self._planned(event)
+            case StepStarted():
+                self._started(event)
+            case StepFinished():
+                self._finished(event)
+            case StepSpared():
+                self._spared(event)
+            case StepRetried():
+                again = f"again in {event.delay:g} s"
+                self._print(
+                    f"{self._name(event.step)}: {event.message}; attempt {event.attempt + 1} {again}",
+                    "yellow",
+                )
+                if self._live:
+                    self._live.ended(event.step, counts=False)
+            case StepBlocked():
+                self._print(f"{self._name(event.step)} blocked: {self._joined(event.reasons)}", "yellow")
+                if self._live:
+                    self._live.ended(event.step)
+            case LockWaiting():
+                self._print(f"waiting for another build of this project: {event.holder}", "yellow")
+            case Noticed():
+                self._print(event.text, "yellow")
+            case Stopping():
+                self._print(
+                    f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow"
+                )
+            case Ended():
+                self._ended(event)
+
+    # Events.
+
+    def _planned(self, event: Planned) -> None:
+        if event.dry_run:
+            self._dry_run(event)
+            return
+        may_run = sum(verdict.state in (State.STALE, State.MAYBE) for verdict in event.verdicts.values())
+        if may_run and self._is_terminal:
+            from mlmake.cli.live import Live
+
+            self._live = Live(may_run, event.expected)
+
+    def _dry_run(self, event: Planned) -> None:
+        counts = dict.fromkeys(State, 0)
+        for step, verdict in event.verdicts.items():
+            counts[verdict.state] += 1
+            if verdict.state is not State.FRESH or self._verbose:
+                self._say(
+                    f"{state_word(verdict.state)}  {self._name(step)}  {self._joined(verdict.reasons)}".rstrip()
+                )
+        said = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
+        self._say(f"dry run: {said or 'no steps'}; nothing was run")
+
+    def _started(self, event: StepStarted) -> None:
+        name = self._name(event.step)
+        if self._live:
+            self._live.started(event.step, name)
+        if self._verbose:
+            self._say(f"{name} started: {self._joined(event.reasons)}")
+            self._say(f"  {shlex.join(event.argv)}")
+        elif not self._live:
+            self._say(f"{name} started: {event.reasons[0]}" if event.reasons else f"{name} started")
+
+    def _finished(self, event: StepFinished) -> None:
+        name = self._name(event.step)
+        if self._live:
+            self._live.ended(event.step)
+        took = seconds_in_words(event.seconds)
+        if event.outcome is Outcome.DONE:
+            self._say(f"{name} {click.style('done', fg='green')} in {took}")
+        elif event.outcome is Outcome.CANCELLED:
+            self._print(f"{name} {event.message} after {took}", "yellow")
+        else:
+            self._print(f"{name} failed: {event.message} after {took}", "red")
+            self._show_log(event.log)
+            self._print(f"  log: {self._place.shown(event.log)}")
+            self._print(
+                f"  mend it and run mlmake again: what is done stays done; `mlmake why {shlex.quote(name)}`"
+            )
+
+    def _spared(self, event: StepSpared) -> None:
+        if self._live:
+            self._live.ended(event.step)
+        if self._verbose:
+            self._say(f"{self._name(event.step)} fresh: what it reads came out the same")
+
+    def _ended(self, event: Ended) -> None:
+        self._close_live()
+        summary = event.summary
+        for edited in summary.edited:
+            self._print(
+                f"{edited} was edited while it was read: the step is stale and runs again next time", "yellow"
+            )
+        worst = "red" if summary.failed else "yellow" if summary.blocked or summary.cancelled else "green"
+        self._say(click.style(str(summary), fg=worst, bold=True))
+
+    # Lines.
+
+    def _show_log(self, log: str) -> None:
+        try:
+            with open(os.path.join(self._project.root, log), encoding="utf-8", errors="replace") as file:
+                lines = deque(file, maxlen=_TAIL)
+        except OSError:
+            return
+        for line in lines:
+            self._print(f"  | {line.rstrip()}")
+
+    def _name(self, step: str) -> str:
+        return self._project.shown(step)
+
+    def _joined(self, reasons: tuple[Reason, ...]) -> str:
+        return "; ".join(map(str, reasons))
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._print(line)
+
+    def _print(self, line: str, fg: str | None = None) -> None:
+        text = click.style(line, fg=fg) if fg else line
+        if self._live:
+            self._live.print(text)
+        else:
+            click.echo(text, color=self._color)
+
+    def _close_live(self) -> None:
+        if self._live:
+            self._live.close()
+            self._live = None

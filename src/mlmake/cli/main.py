@@ -1,0 +1,127 @@
+"""`mlmake`: finds the command, or takes the words as what to build; turns errors into lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mlmake import __version__
+from mlmake.cli.place import Place
+from mlmake.errors import MlmakeError, nearest
+
+COMMANDS = (
+    "build",
+    "status",
+    "why",
+    "graph",
+    "runs",
+    "show",
+    "logs",
+    "metrics",
+    "diff",
+    "clean",
+    "init",
+    "completion",
+)
+"""One module each under `cli/commands`, loaded when it is used."""
+
+_TAKES_VALUE = ("-C", "--directory")
+_BUG = 70
+
+
+class Commands(click.Group):
+    """A group that loads a command when it is called, and reads anything else as `build`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"mlmake.cli.commands.{cmd_name}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_command(args))
+
+
+def with_command(args: list[str]) -> list[str]:
+    """`args` with the word `build` put in where no command is named: `-j 2 train` -> `build -j 2 train`."""
+    position = 0
+    while position < len(args):
+        word = args[position]
+        if word in _TAKES_VALUE:
+            position += 2
+        elif word.startswith("--directory=") or (word.startswith("-C") and word != "-C"):
+            position += 1
+        elif word in COMMANDS or word in ("--help", "-h", "--version"):
+            return args
+        else:
+            break
+    return [*args[:position], "build", *args[position:]]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlmake")
+@click.option("-C", "--directory", metavar="DIR", default=".", help="Work in the project of DIR.")
+@click.pass_context
+def cli(ctx: click.Context, directory: str) -> None:
+    """make for machine-learning pipelines: runs exactly what changed.
+
+    \b
+    mlmake                       build the project's default
+    mlmake train                 build a pipeline, a step or an output
+    mlmake -n                    tell what would run, and why
+    mlmake why fit               what changed since the last good run
+    """
+    ctx.obj = Place(os.path.abspath(directory))
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(args: list[str] | None = None) -> None:
+    """The console script; exits with 0 done, 1 a step failed, 2 usage or configuration, 3 stale, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def run(args: list[str]) -> int:
+    """As `main`, giving the exit code."""
+    try:
+        return int(cli.main(args, prog_name="mlmake", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except MlmakeError as error:
+        _tell(error, args)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from mlmake.cli.crash import write_crash
+
+        click.echo(write_crash(error, args), err=True)
+        return _BUG
+
+
+def _tell(error: MlmakeError, args: list[str]) -> None:
+    color: Any = False if os.environ.get("NO_COLOR") else None
+    mark = click.style("mlmake:", fg="red", bold=True)
+    lines = error.message.splitlines() or [""]
+    for line in lines:
+        click.echo(f"{mark} {line}", err=True, color=color)
+    hint = error.hint
+    if error.message.startswith("no pipeline, step or output") and (near := _near_command(args)):
+        hint = f"did you mean the command `mlmake {near}`?"
+    if hint:
+        click.echo(f"{' ' * 7} {hint}", err=True, color=color)
+
+
+def _near_command(args: list[str]) -> str:
+    return next((near for word in args if (near := nearest(word, COMMANDS))), "")

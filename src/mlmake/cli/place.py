@@ -1,0 +1,53 @@
+"""Where a command works: the folder the user stands in, and the project around it, loaded when it is needed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlmake.home import Home
+from mlmake.model.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The absolute folder that the user stands in, or named with -C."""
+
+    folder: str
+
+    @property
+    def root(self) -> str:
+        """The project's root. Raises UsageError where there is none."""
+        from mlmake.config.load import find_root
+
+        return find_root(self.folder)
+
+    @property
+    def home(self) -> Home:
+        return Home(self.root)
+
+    def project(self, overrides: Sequence[str] = ()) -> Project:
+        """The project, with `key=value` overrides. Raises ConfigError, UsageError."""
+        from mlmake.config.load import load
+
+        return load(self.root, overrides)
+
+    @contextmanager
+    def state(self) -> Iterator[sqlite3.Connection]:
+        """The project's state for reading; it never waits for a build."""
+        from mlmake.state.database import connect, explained
+
+        home = self.home
+        connection = connect(home, create=False)
+        try:
+            with explained(home):
+                yield connection
+        finally:
+            connection.close()
+
+    def shown(self, path: str) -> str:
+        """A path of the project (relative to its root) as seen from where the user stands."""
+        return os.path.relpath(os.path.join(self.root, path), self.folder)

@@ -1,0 +1,126 @@
+"""What the commands have in common on the command line, and how they word times, sizes and states."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from mlmake.cli.place import Place
+from mlmake.errors import MlmakeError, UsageError
+from mlmake.model.reason import State
+from mlmake.model.run import Outcome, seconds_in_words
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLORS: dict[State | Outcome, str] = {
+    State.FRESH: "green",
+    State.STALE: "yellow",
+    State.MAYBE: "cyan",
+    State.RESTORABLE: "blue",
+    State.BLOCKED: "red",
+    Outcome.DONE: "green",
+    Outcome.RUNNING: "cyan",
+    Outcome.FAILED: "red",
+    Outcome.CANCELLED: "yellow",
+    Outcome.LOST: "red",
+}
+
+
+class Target(click.ParamType[str]):
+    """A pipeline, step or output, completed by the shell from the project."""
+
+    name = "target"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        place = ctx.find_object(Place) or Place(".")
+        try:
+            project = place.project()
+        except MlmakeError:
+            return []
+        steps = project.steps.values()
+        words = [*project.pipelines, *(step.group for step in steps), *(step.name for step in steps)]
+        return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(incomplete)]
+
+
+def targets(command: F) -> F:
+    """The arguments of a command that works on pipelines, steps and outputs."""
+    return click.argument("targets", nargs=-1, type=Target(), metavar="[PIPELINE|STEP|OUTPUT]...")(command)
+
+
+def params(command: F) -> F:
+    """`-p key=value`."""
+    return click.option(
+        "-p",
+        "--param",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Another value for a parameter, typed as in the file. May be given several times.",
+    )(command)
+
+
+def as_json(command: F) -> F:
+    """`--json`."""
+    return click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Rows as aligned columns; the last one is not padded. Columns in `right` are aligned to the right."""
+    widths = (
+        [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))]
+        if rows
+        else []
+    )
+    for row in rows:
+        cells = [_padded(cell, widths[column], column in right) for column, cell in enumerate(row)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _padded(cell: str, width: int, to_right: bool) -> str:
+    space = " " * (width - len(click.unstyle(cell)))
+    return space + cell if to_right else cell + space
+
+
+def state_word(state: State | Outcome) -> str:
+    return click.style(state.value, fg=COLORS[state])
+
+
+def when(moment: float | None) -> str:
+    """Seconds since the epoch as local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) if moment else "-"
+
+
+def duration(started: float, ended: float | None) -> str:
+    return seconds_in_words(ended - started) if ended else "-"
+
+
+def size_in_words(size: int) -> str:
+    """Bytes for people: `1.5 MiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def run_number(word: str, newest: int) -> int:
+    """A run named on the command line: its number, or `latest`, or `-1`, `-2` from the newest back."""
+    if word == "latest":
+        return newest
+    try:
+        number = int(word)
+    except ValueError:
+        raise UsageError(f"{word!r} is no run", hint="`mlmake runs` lists them by number") from None
+    return newest + 1 + number if number < 0 else number
