@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import parquet
 import pyarrow as pa
+
+import parquet
 from features import COLUMNS, TARGET, WEATHER
 
 HOUR = pd.Timedelta(hours=1)

@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import parquet
-import predict
 import pyarrow as pa
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+import parquet
+import predict
 
 
 def score(actual: pd.Series, predicted: pd.Series) -> dict[str, float]:

@@ -5,11 +5,12 @@ import json
 import pickle
 from pathlib import Path
 
+from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+from threadpoolctl import threadpool_limits
+
 import parquet
 from features import CALENDAR, CATEGORIES, NUMBERS, TARGET
 from models import MODELS
-from sklearn.metrics import mean_absolute_error, root_mean_squared_error
-from threadpoolctl import threadpool_limits
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pandas as pd
-import parquet
 import pyarrow as pa
+
+import parquet
 
 
 def load(name: str) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from features import CALENDAR, CATEGORIES, NUMBERS
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
@@ -11,6 +10,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from features import CALENDAR, CATEGORIES, NUMBERS
 
 
 def ridge(seed: int, alpha: float) -> Pipeline:

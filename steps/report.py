@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-import charts
 import pandas as pd
+
+import charts
 import parquet
 
 

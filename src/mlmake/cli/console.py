@@ -89,9 +89,7 @@ class Console:
             case Noticed():
                 self._print(event.text, "yellow")
             case Stopping():
-                self._print(
-                    f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow"
-                )
+                self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
             case Ended():
                 self._ended(event)
 
@@ -112,9 +110,7 @@ class Console:
         for step, verdict in event.verdicts.items():
             counts[verdict.state] += 1
             if verdict.state is not State.FRESH or self._verbose:
-                self._say(
-                    f"{state_word(verdict.state)}  {self._name(step)}  {self._joined(verdict.reasons)}".rstrip()
-                )
+                self._say(f"{state_word(verdict.state)}  {self._name(step)}  {self._joined(verdict.reasons)}".rstrip())
         said = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
         self._say(f"dry run: {said or 'no steps'}; nothing was run")
 
@@ -141,9 +137,7 @@ class Console:
             self._print(f"{name} failed: {event.message} after {took}", "red")
             self._show_log(event.log)
             self._print(f"  log: {self._place.shown(event.log)}")
-            self._print(
-                f"  mend it and run mlmake again: what is done stays done; `mlmake why {shlex.quote(name)}`"
-            )
+            self._print(f"  mend it and run mlmake again: what is done stays done; `mlmake why {shlex.quote(name)}`")
 
     def _spared(self, event: StepSpared) -> None:
         if self._live:
@@ -155,9 +149,7 @@ class Console:
         self._close_live()
         summary = event.summary
         for edited in summary.edited:
-            self._print(
-                f"{edited} was edited while it was read: the step is stale and runs again next time", "yellow"
-            )
+            self._print(f"{edited} was edited while it was read: the step is stale and runs again next time", "yellow")
         worst = "red" if summary.failed else "yellow" if summary.blocked or summary.cancelled else "green"
         self._say(click.style(str(summary), fg=worst, bold=True))
 

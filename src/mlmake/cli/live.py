@@ -73,7 +73,5 @@ class Live:
         mean = sum(self._expected.values()) / len(self._expected)
         unknown = self._total - self._done - len(self._left)
         work = sum(self._left.values()) + mean * max(0, unknown)
-        spent = sum(
-            min(now - since, self._left.get(step, mean)) for step, (_, since) in self._running.items()
-        )
+        spent = sum(min(now - since, self._left.get(step, mean)) for step, (_, since) in self._running.items())
         return max(0.0, work - spent) / max(1, len(self._running))

@@ -36,9 +36,7 @@ class Target(click.ParamType[str]):
 
     name = "target"
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         place = ctx.find_object(Place) or Place(".")
         try:
             project = place.project()
@@ -77,11 +75,7 @@ def print_json(value: object) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Rows as aligned columns; the last one is not padded. Columns in `right` are aligned to the right."""
-    widths = (
-        [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))]
-        if rows
-        else []
-    )
+    widths = [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))] if rows else []
     for row in rows:
         cells = [_padded(cell, widths[column], column in right) for column, cell in enumerate(row)]
         click.echo("  ".join(cells).rstrip())

@@ -37,9 +37,7 @@ def tasks(steps: Iterable[Step], action: Callable[[Step], Any] | None = None) ->
     known: set[str] = set()
     for step in steps:
         known.add(step.id)
-        files = [
-            source.location for each in step.inputs for source in each.sources if not source.location.pattern
-        ]
+        files = [source.location for each in step.inputs for source in each.sources if not source.location.pattern]
         yield {
             "name": task_name(step.id),
             "actions": [(action, [step])] if action else None,
@@ -95,9 +93,7 @@ class _Status(NamedTuple):
 class _Database:
     """Where doit expects its dependency manager: asks our ledger."""
 
-    def __init__(
-        self, steps: Mapping[str, Step], ledger: Ledger, forced: Mapping[str, tuple[Reason, ...]]
-    ) -> None:
+    def __init__(self, steps: Mapping[str, Step], ledger: Ledger, forced: Mapping[str, tuple[Reason, ...]]) -> None:
         self.steps = steps
         self.reasons: dict[str, tuple[Reason, ...]] = {}
         self._ledger = ledger
@@ -216,9 +212,7 @@ class Runner(DoitRunner):  # type: ignore[misc]
             if self.select_task(node, dispatcher.tasks):
                 step = self._database.steps[node.task.name]
                 nodes[step.id] = node
-                self._jobs.put(
-                    step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id]
-                )
+                self._jobs.put(step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id])
                 node = None
             elif node.bad_deps:
                 self._tell_blocked(node)

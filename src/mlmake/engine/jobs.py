@@ -132,9 +132,7 @@ class Jobs:
         self._queue.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
-            step_run = self._new_step_run(
-                queued, self._home.log(self._run, queued.step.id, queued.number - 1)
-            )
+            step_run = self._new_step_run(queued, self._home.log(self._run, queued.step.id, queued.number - 1))
             self._end_badly(replace(step_run, message="not tried again"), queued.step, Outcome.CANCELLED)
 
     def cancel(self, grace: float) -> None:
@@ -250,11 +248,7 @@ class Jobs:
         self._end_overdue()
 
     def _patience(self) -> float | None:
-        due = [
-            attempt.deadline
-            for attempt in self._running.values()
-            if attempt.deadline and not attempt.timed_out
-        ]
+        due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
         due += [queued.not_before for queued in self._resting]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -273,9 +267,7 @@ class Jobs:
         if self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif attempt.timed_out:
-            self._failed(
-                attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code
-            )
+            self._failed(attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code)
         elif finished.exit_code != 0:
             self._failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
         elif missing := attempt.stage.missing():
@@ -305,9 +297,7 @@ class Jobs:
             self._failed(attempt, hashed.problem, 0)
             return
         try:
-            edited, unreadable = self._ledger.settle(
-                attempt.stage, attempt.before, hashed.outputs, attempt.step_run
-            )
+            edited, unreadable = self._ledger.settle(attempt.stage, attempt.before, hashed.outputs, attempt.step_run)
         except OSError as error:
             self._failed(attempt, f"cannot put its output into place: {error}", 0)
             return
@@ -324,16 +314,12 @@ class Jobs:
         attempt.stage.discard()
         delay = min(_FIRST_DELAY * 2 ** (attempt.number - 1), _LONGEST_DELAY)
         self._sink(StepRetried(attempt.step.id, attempt.number, message, delay))
-        queued = _Queued(
-            (0.0, 0), attempt.step, attempt.reasons, attempt.number + 1, time.monotonic() + delay
-        )
+        queued = _Queued((0.0, 0), attempt.step, attempt.reasons, attempt.number + 1, time.monotonic() + delay)
         self._resting.append(queued)
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
         attempt.stage.discard()
-        self._end_badly(
-            replace(attempt.step_run, message=message, exit_code=exit_code), attempt.step, outcome
-        )
+        self._end_badly(replace(attempt.step_run, message=message, exit_code=exit_code), attempt.step, outcome)
 
     def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome) -> None:
         self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time()))
@@ -355,7 +341,5 @@ def describe_exit(code: int) -> str:
 
 def _bytes_of(place: Stage) -> int:
     """The bytes of a step's outputs; a folder counts as large without being looked through."""
-    sizes = [
-        _HASH_INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()
-    ]
+    sizes = [_HASH_INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()]
     return sum(sizes)

@@ -30,8 +30,7 @@ def call_for(
         python=software.python,
         inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
         outputs={
-            name: _shown(path, root) + ("/" if declared[name].is_folder else "")
-            for name, path in outputs.items()
+            name: _shown(path, root) + ("/" if declared[name].is_folder else "") for name, path in outputs.items()
         },
         params={param.name: param.value for param in step.params},
         matrix=step.matrix,

@@ -183,9 +183,7 @@ def _dry_run(
 ) -> Summary:
     plan = _plan(Ledger(project, connection, System()), chosen, steps, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True))
-    return Summary(
-        fresh=plan.count(State.FRESH), blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began
-    )
+    return Summary(fresh=plan.count(State.FRESH), blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began)
 
 
 def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:

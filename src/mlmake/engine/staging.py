@@ -57,9 +57,7 @@ class Stage:
         """Move every output into its real place."""
         if self.step.spec.in_place:
             return
-        swapped = {
-            real: name for name, private, real in self._places() if _is_folder(private) or _is_folder(real)
-        }
+        swapped = {real: name for name, private, real in self._places() if _is_folder(private) or _is_folder(real)}
         if swapped:
             moves = {real: f"old-{name}" for real, name in swapped.items()}
             _write_note(self.folder, {"step": self.step.id, "run": self.run, "moves": moves})
@@ -91,9 +89,7 @@ class Stage:
         _write_note(self.folder, {**note, "started": True})
 
     def _places(self) -> list[tuple[str, str, str]]:
-        return [
-            (output.name, self.outputs[output.name], output.location.path) for output in self.step.outputs
-        ]
+        return [(output.name, self.outputs[output.name], output.location.path) for output in self.step.outputs]
 
 
 def stage(home: Home, step: Step, run: int) -> Stage:

@@ -13,12 +13,8 @@ from mlmake.cli.words import params, targets
 @click.command("build")
 @targets
 @params
-@click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all."
-)
-@click.option(
-    "-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it."
-)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing.")
 @click.option("-f", "--force", is_flag=True, help="Run the named steps even if they are fresh.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")

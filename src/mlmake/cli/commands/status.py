@@ -72,9 +72,7 @@ def _print(project: Project, steps: list[Step], verdicts: Mapping[str, Verdict],
             rows += [_row(project.shown(step.id), verdicts[step.id]) for step in group]
     print_table(rows)
     counts = {state: sum(verdict.state is state for verdict in verdicts.values()) for state in State}
-    click.echo(
-        ", ".join(f"{count} {state_word(state)}" for state, count in counts.items() if count) or "no steps"
-    )
+    click.echo(", ".join(f"{count} {state_word(state)}" for state, count in counts.items() if count) or "no steps")
 
 
 def _folded(project: Project, step: Step) -> str:
