@@ -359,9 +359,7 @@ def test_a_missing_script_is_its_own_closure(tmp_path: Path) -> None:
 
 
 def test_a_script_elsewhere(tmp_path: Path) -> None:
-    write(
-        tmp_path, {"train.py": "import a", "a.py": "", "deep/down/run": "import a, b", "deep/down/b.py": ""}
-    )
+    write(tmp_path, {"train.py": "import a", "a.py": "", "deep/down/run": "import a, b", "deep/down/b.py": ""})
     assert closure(tmp_path, "train.py") == ("train.py", "a.py")
     assert closure(tmp_path, "deep/down/run") == ("deep/down/run", "a.py", "deep/down/b.py")
     assert ran(tmp_path, "deep/down/run") == {"a.py", "deep/down/b.py"}
@@ -397,9 +395,7 @@ def test_an_extension_goes_first(tmp_path: Path) -> None:
     assert others(tmp_path) == ran(tmp_path) == {name}
 
 
-@pytest.mark.parametrize(
-    "suffix", [".so", ".abi3.so", ".cpython-399-x86_64-linux-gnu.so", *EXTENSION_SUFFIXES]
-)
+@pytest.mark.parametrize("suffix", [".so", ".abi3.so", ".cpython-399-x86_64-linux-gnu.so", *EXTENSION_SUFFIXES])
 def test_an_extension_is_counted_with_the_source_beside_it(tmp_path: Path, suffix: str) -> None:
     write(
         tmp_path,
@@ -409,9 +405,7 @@ def test_an_extension_is_counted_with_the_source_beside_it(tmp_path: Path, suffi
 
 
 def test_a_package_may_be_an_extension(tmp_path: Path) -> None:
-    write(
-        tmp_path, {SCRIPT: "from a import *", "src/a/__init__.so": "", "src/a/b.py": "", "src/a/c/d.py": ""}
-    )
+    write(tmp_path, {SCRIPT: "from a import *", "src/a/__init__.so": "", "src/a/b.py": "", "src/a/c/d.py": ""})
     assert others(tmp_path) == {"src/a/__init__.so", "src/a/b.py"}
 
 
@@ -482,9 +476,7 @@ def test_a_root_that_is_its_own_package(tmp_path: Path) -> None:
 
 
 def test_links_in_circles_end(tmp_path: Path) -> None:
-    init = (
-        "from .x import k\nfrom .y import k\nfrom .z import k\nfrom . import *\nimport a.x.y.x.b\n__all__ = n"
-    )
+    init = "from .x import k\nfrom .y import k\nfrom .z import k\nfrom . import *\nimport a.x.y.x.b\n__all__ = n"
     write(
         tmp_path,
         {SCRIPT: "import a", "src/a/__init__.py": init, "src/a/b.py": "from .x import c", "src/a/c.py": ""},
@@ -527,9 +519,7 @@ def test_a_long_chain(tmp_path: Path) -> None:
 
 def test_a_deep_package(tmp_path: Path) -> None:
     name = ".".join(["a"] * 600)
-    write(
-        tmp_path, {SCRIPT: f"import {name}", f"src/{name.replace('.', '/')}/__init__.py": "from . import b"}
-    )
+    write(tmp_path, {SCRIPT: f"import {name}", f"src/{name.replace('.', '/')}/__init__.py": "from . import b"})
     assert len(others(tmp_path)) == 1
 
 
@@ -591,9 +581,7 @@ def test_any_closure_is_what_python_runs(files: dict[str, str]) -> None:
 @given(
     project_files(
         st.one_of(IMPORT, STAR),
-        st.sampled_from(
-            ["", "__all__ = ['a', 'b']", "a = b = 1", "__all__ = [*'abc']", "__all__ = ['c']; c = 1"]
-        ),
+        st.sampled_from(["", "__all__ = ['a', 'b']", "a = b = 1", "__all__ = [*'abc']", "__all__ = ['c']; c = 1"]),
     )
 )
 def test_python_runs_nothing_outside_of_any_closure(files: dict[str, str]) -> None:

@@ -6,13 +6,14 @@ import os
 import shlex
 import sys
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import click
 
+from mlmake.cli.listing import counts, print_verdicts
 from mlmake.cli.place import Place
-from mlmake.cli.words import state_word
 from mlmake.model.events import (
     Ended,
     Event,
@@ -63,35 +64,7 @@ class Console:
         self._close_live()
 
     def __call__(self, event: Event) -> None:
-        match event:
-            case Planned():
-                self._planned(event)
-            case StepStarted():
-                self._started(event)
-            case StepFinished():
-                self._finished(event)
-            case StepSpared():
-                self._spared(event)
-            case StepRetried():
-                again = f"again in {event.delay:g} s"
-                self._print(
-                    f"{self._name(event.step)}: {event.message}; attempt {event.attempt + 1} {again}",
-                    "yellow",
-                )
-                if self._live:
-                    self._live.ended(event.step, counts=False)
-            case StepBlocked():
-                self._print(f"{self._name(event.step)} blocked: {self._joined(event.reasons)}", "yellow")
-                if self._live:
-                    self._live.ended(event.step)
-            case LockWaiting():
-                self._print(f"waiting for another build of this project: {event.holder}", "yellow")
-            case Noticed():
-                self._print(event.text, "yellow")
-            case Stopping():
-                self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
-            case Ended():
-                self._ended(event)
+        _TOLD_BY[type(event)](self, event)
 
     # Events.
 
@@ -106,13 +79,15 @@ class Console:
             self._live = Live(may_run, event.expected)
 
     def _dry_run(self, event: Planned) -> None:
-        counts = dict.fromkeys(State, 0)
-        for step, verdict in event.verdicts.items():
-            counts[verdict.state] += 1
-            if verdict.state is not State.FRESH or self._verbose:
-                self._say(f"{state_word(verdict.state)}  {self._name(step)}  {self._joined(verdict.reasons)}".rstrip())
-        said = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-        self._say(f"dry run: {said or 'no steps'}; nothing was run")
+        shown = {
+            step: verdict
+            for step, verdict in event.verdicts.items()
+            if verdict.state is not State.FRESH or self._verbose
+        }
+        if not self._quiet:
+            steps = [self._project.steps[step] for step in shown]
+            print_verdicts(self._project, steps, shown, expand=self._verbose, first_only=not self._verbose)
+        self._say(f"dry run: {counts(event.verdicts)}; nothing was run")
 
     def _started(self, event: StepStarted) -> None:
         name = self._name(event.step)
@@ -144,6 +119,26 @@ class Console:
             self._live.ended(event.step)
         if self._verbose:
             self._say(f"{self._name(event.step)} fresh: what it reads came out the same")
+
+    def _retried(self, event: StepRetried) -> None:
+        again = f"attempt {event.attempt + 1} in {event.delay:g} s"
+        self._print(f"{self._name(event.step)}: {event.message}; {again}", "yellow")
+        if self._live:
+            self._live.ended(event.step, counts=False)
+
+    def _blocked(self, event: StepBlocked) -> None:
+        self._print(f"{self._name(event.step)} blocked: {self._joined(event.reasons)}", "yellow")
+        if self._live:
+            self._live.ended(event.step)
+
+    def _lock_waiting(self, event: LockWaiting) -> None:
+        self._print(f"waiting for another build of this project: {event.holder}", "yellow")
+
+    def _noticed(self, event: Noticed) -> None:
+        self._print(event.text, "yellow")
+
+    def _stopping(self, event: Stopping) -> None:
+        self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
 
     def _ended(self, event: Ended) -> None:
         self._close_live()
@@ -185,3 +180,17 @@ class Console:
         if self._live:
             self._live.close()
             self._live = None
+
+
+_TOLD_BY: dict[type, Callable[[Console, Any], None]] = {
+    Planned: Console._planned,
+    StepStarted: Console._started,
+    StepFinished: Console._finished,
+    StepSpared: Console._spared,
+    StepRetried: Console._retried,
+    StepBlocked: Console._blocked,
+    LockWaiting: Console._lock_waiting,
+    Noticed: Console._noticed,
+    Stopping: Console._stopping,
+    Ended: Console._ended,
+}

@@ -1,7 +1,7 @@
 """A graph of steps as text, Mermaid, Graphviz dot or SVG; pure functions, no other program needed.
 
-Nodes stand in one order, by depth and then by name (`fold=2` before `fold=10`): a graph gives the same bytes however
-it was listed. ValueError if it is no graph to draw: a cycle, a name given twice, an edge to nowhere.
+Nodes stand in one order, by depth and then by name (`fold=2` before `fold=10`), so that a graph gives the same
+bytes however it was listed. ValueError if it cannot be drawn: a cycle, a name given twice, an edge to nowhere.
 """
 
 import json
@@ -62,52 +62,41 @@ _LOOKS: Mapping[str, _Look] = {
 
 
 def _in_order(graph: Graph) -> Graph:
-    nodes = sorted(graph.nodes, key=lambda node: _natural(node.name))
-    twice = [name for name, times in Counter(node.name for node in nodes).items() if times > 1]
-    nowhere = {name for edge in graph.edges for name in (edge.source, edge.target)} - {
-        node.name for node in nodes
-    }
-    if twice or nowhere:
+    named = sorted(graph.nodes, key=lambda node: _natural(node.name))
+    nodes = [replace(node, label=node.label or node.name) for node in named]
+    times = Counter(node.name for node in nodes)
+    nowhere = {name for edge in graph.edges for name in (edge.source, edge.target)} - times.keys()
+    if nowhere or len(times) < len(nodes):
+        twice = sorted(name for name in times if times[name] > 1)
         raise ValueError(f"two nodes of one name: {twice}; edges to no node: {sorted(nowhere)}")
-    named = replace(graph, nodes=tuple(nodes))
-    layer = layout.layers(len(nodes), _links(named))
-    order = sorted(range(len(nodes)), key=layer.__getitem__)
-    rank = {nodes[at].name: place for place, at in enumerate(order)}
-    edges = sorted(
-        set(graph.edges), key=lambda edge: (rank[edge.source], rank[edge.target], _natural(edge.label))
-    )
-    return Graph(title=graph.title, nodes=tuple(nodes[at] for at in order), edges=tuple(edges))
+    layer = layout.layers(len(nodes), _links(nodes, graph.edges))
+    nodes = [node for _, node in sorted(zip(layer, nodes, strict=True), key=lambda pair: pair[0])]
+    links = zip(_links(nodes, graph.edges), graph.edges, strict=True)
+    edges = sorted(set(links), key=lambda pair: (pair[0], pair[1].is_order, _natural(pair[1].label)))
+    return Graph(title=graph.title, nodes=tuple(nodes), edges=tuple(edge for _, edge in edges))
 
 
 def _merged(graph: Graph) -> Graph:
-    """One edge for all between two nodes, as a picture has no room for more; dashed only if none carries data."""
+    """One edge for all between two nodes, since a picture has no room for more; dashed only if no data flows."""
     labels: dict[tuple[str, str], list[str]] = {}
     for edge in graph.edges:
         labels.setdefault((edge.source, edge.target), []).append(edge.label)
     data = {(edge.source, edge.target) for edge in graph.edges if not edge.is_order}
-    return replace(
-        graph,
-        edges=tuple(
-            Edge(
-                source=ends[0],
-                target=ends[1],
-                label=", ".join(filter(None, words)),
-                is_order=ends not in data,
-            )
-            for ends, words in labels.items()
-        ),
-    )
+    merged = []
+    for (source, target), words in labels.items():
+        label, is_order = ", ".join(filter(None, words)), (source, target) not in data
+        merged.append(Edge(source=source, target=target, label=label, is_order=is_order))
+    return replace(graph, edges=tuple(merged))
 
 
-def _links(graph: Graph) -> list[layout.Link]:
-    place = {node.name: at for at, node in enumerate(graph.nodes)}
-    return [(place[edge.source], place[edge.target]) for edge in graph.edges]
+def _links(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[layout.Link]:
+    place = {node.name: at for at, node in enumerate(nodes)}
+    return [(place[edge.source], place[edge.target]) for edge in edges]
 
 
 def _is_down(graph: Graph) -> bool:
-    return layout.flows_down(
-        [_size(node) for node in graph.nodes], layout.layers(len(graph.nodes), _links(graph))
-    )
+    layer = layout.layers(len(graph.nodes), _links(graph.nodes, graph.edges))
+    return layout.flows_down([_size(node) for node in graph.nodes], layer)
 
 
 def _natural(text: str) -> tuple[str, str]:
@@ -116,7 +105,7 @@ def _natural(text: str) -> tuple[str, str]:
 
 
 def _one_line(text: str) -> str:
-    """Control characters, line breaks and broken bytes of file names as escapes: XML and terminals refuse them."""
+    """Control characters, line breaks and broken bytes of file names as escapes; XML and terminals refuse them."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -134,18 +123,15 @@ def as_text(graph: Graph) -> str:
     cells = []
     for lane, at in _lanes(graph):
         node = graph.nodes[at]
-        name = f"{lane}{'○' if node.is_data else '●'} {node.label or node.name}"
-        cells.append(
-            [_one_line(text) for text in (name, node.state, node.note, reads[at] and f"← {reads[at]}")]
-        )
+        name = f"{lane}{'○' if node.is_data else '●'} {node.label}"
+        arrow = f"← {reads[at]}" if reads[at] else ""
+        cells.append([_one_line(text) for text in (name, node.state, node.note, arrow)])
     widths = [max(map(_columns, column)) for column in zip(*cells, strict=True)]
-    rows = [_one_line(graph.title)] if graph.title else []
+    lines = [_one_line(graph.title)] if graph.title else []
     for line in cells:
-        padded = (
-            cell + " " * (width - _columns(cell)) for cell, width in zip(line, widths, strict=True) if width
-        )
-        rows.append("  ".join(padded).rstrip())
-    return "".join(f"{row}\n" for row in rows)
+        columns = zip(line, widths, strict=True)
+        lines.append("  ".join(cell + " " * (width - _columns(cell)) for cell, width in columns if width))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _columns(text: str) -> int:
@@ -168,12 +154,12 @@ def _reads(graph: Graph) -> list[str]:
 
 
 def _lanes(graph: Graph) -> Iterator[tuple[str, int]]:
-    """Every node after all it reads, with what stands left of it: source files, then the tree of what needs what.
+    """Every node after all it reads, with the branch it is on: source files, then the tree of what needs what.
 
-    A node stands below its immediate dominator, the nearest step that all its data passes through. So a diamond's
-    end stands beside its branches, not below one of them, and every node stands once.
+    A node stands below its immediate dominator, the nearest step that all its data passes through. So the end of
+    a diamond stands beside its branches, not below one of them, and every node stands once.
     """
-    links = _links(graph)
+    links = _links(graph.nodes, graph.edges)
     before, _ = layout.neighbours(len(graph.nodes), links)
     files = {at for at, node in enumerate(graph.nodes) if node.is_data and not before[at]}
     above = _dominators([[source for source in sources if source not in files] for sources in before])
@@ -188,7 +174,7 @@ def _lanes(graph: Graph) -> Iterator[tuple[str, int]]:
 
 
 def _dominators(before: layout.Rows) -> list[int]:
-    """The nearest node on every way to each; a root above all stands last (Cooper, Harvey and Kennedy 2001)."""
+    """The last node on all ways to each; a root above all stands last (Cooper, Harvey, Kennedy 2001)."""
     root = len(before)
     above, depth = [root] * (root + 1), [0] * (root + 1)
     for node, sources in enumerate(before):
@@ -220,10 +206,10 @@ def as_mermaid(graph: Graph) -> str:
     lines = ["---", f"title: {json.dumps(_one_line(graph.title))}", "---"] if graph.title else []
     lines.append(f"flowchart {'TD' if _is_down(graph) else 'LR'}")
     for at, node in enumerate(graph.nodes):
-        text = "<br/>".join(_mermaid(part) for part in (node.label or node.name, _small(node)) if part)
+        text = "<br/>".join(_mermaid(part) for part in (node.label, _small(node)) if part)
         shape = f'[/"{text}"/]' if node.is_data else f'("{text}")'
         lines.append(f"    n{at}{shape}" + (f":::{node.state}" if node.state in _LOOKS else ""))
-    for (source, target), edge in zip(_links(graph), graph.edges, strict=True):
+    for (source, target), edge in zip(_links(graph.nodes, graph.edges), graph.edges, strict=True):
         label = f'|"{_mermaid(edge.label)}"|' if edge.label else ""
         lines.append(f"    n{source} {'-.->' if edge.is_order else '-->'}{label} n{target}")
     for state in sorted({node.state for node in graph.nodes} & _LOOKS.keys()):
@@ -236,7 +222,7 @@ def _mermaid(text: str) -> str:
 
     A colon, because Mermaid cuts the last `;` of a line that reads like `style…:…#…;`.
     """
-    odd = r"[^\w \-/.,=+()]|^[-+]|(?<=\d)\.(?= )"
+    odd = r"[^\w \-/.,=+()·]|^[-+]|(?<=\d)\.(?= )"
     return re.sub(odd, lambda found: f"#{ord(found[0])};", _one_line(text))
 
 
@@ -253,7 +239,7 @@ def as_dot(graph: Graph) -> str:
     for node in graph.nodes:
         fill, line, *_ = _LOOKS.get(node.state, _PLAIN)
         shape = ", shape=note, style=filled" if node.is_data else ""
-        label = _dot(node.label or node.name, _small(node))
+        label = _dot(node.label, _small(node))
         lines.append(f'    {_dot(node.name)} [label={label}, fillcolor="{fill}", color="{line}"{shape}]')
     for edge in graph.edges:
         dashes = ", style=dashed" if edge.is_order else ""
@@ -277,7 +263,7 @@ _STYLE = """
 .mlmake-graph .small { fill: #59636e; font-size: 11.5px }
 .mlmake-graph .label { fill: #59636e; font-size: 11px; paint-order: stroke; stroke: #fff; stroke-width: 4px }
 .mlmake-graph .page { fill: #fff }
-.mlmake-graph .node :first-of-type, .mlmake-graph .edge { stroke-width: 1.5 }
+.mlmake-graph .shape, .mlmake-graph .edge { stroke-width: 1.5 }
 .mlmake-graph .edge { fill: none; stroke: #818b98 }
 .mlmake-graph .order { stroke-dasharray: 5 4 }
 .mlmake-graph .tip { fill: #818b98 }
@@ -290,12 +276,12 @@ _STYLE = """
 
 
 def as_svg(graph: Graph) -> str:
-    """A self-contained picture for light and dark pages; nodes and edges tell their names in `data-` attributes."""
+    """A self-contained picture for light and dark pages; `data-` attributes tell which node or edge is which."""
     graph = _merged(_in_order(graph))
     labels = [_shortened(edge.label) for edge in graph.edges] if len(graph.edges) <= _MOST_LABELS else []
     room = max((_width(label, _TINY) + 24 for label in labels if label), default=0.0)
     sizes = [_size(node) for node in graph.nodes]
-    picture = layout.lay_out(sizes, _links(graph), room=(room, 8.0 if room else 0.0))
+    picture = layout.lay_out(sizes, _links(graph.nodes, graph.edges), room=(room, 8.0 if room else 0.0))
     key = f"mlmake-{crc32(repr(graph).encode()):08x}"  # several pictures may stand in one page
     lines = _svg_head(graph, picture, key)
     lines += [_svg_edge(edge, path, key) for edge, path in zip(graph.edges, picture.paths, strict=True)]
@@ -308,18 +294,15 @@ def _svg_head(graph: Graph, picture: layout.Layout, key: str) -> list[str]:
     top = -_PAD - (_HEAD if graph.title else 0.0)
     width = max(picture.width, _width(graph.title, 1.1 * _TEXT)) + 2 * _PAD
     height = picture.height + _PAD - top
-    told = [f"{len(graph.nodes)} nodes, {len(graph.edges)} edges."]
+    told = f"{len(graph.nodes)} nodes, {len(graph.edges)} edges."
     if len(graph.edges) <= _MOST_LABELS:
-        told += [
-            f"{node.name} reads {words}."
-            for node, words in zip(graph.nodes, _reads(graph), strict=True)
-            if words
-        ]
+        reads = zip(graph.nodes, _reads(graph), strict=True)
+        told = " ".join([told, *(f"{node.name} reads {words}." for node, words in reads if words)])
     return [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="mlmake-graph" role="img" width="{width:g}" '
         f'height="{height:g}" viewBox="{-_PAD:g} {top:g} {width:g} {height:g}" aria-labelledby="{key}t {key}d">',
         f'<title id="{key}t">{_xml(graph.title or "graph")}</title>',
-        f'<desc id="{key}d">{_xml(" ".join(told))}</desc>',
+        f'<desc id="{key}d">{_xml(told)}</desc>',
         f"<style>{_STYLE}{_svg_looks(graph)}</style>",
         f'<marker id="{key}" viewBox="0 0 9 8" refX="8.5" refY="4" markerWidth="9" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0 9 4 0 8 2 4Z"/></marker>',
@@ -336,7 +319,7 @@ def _svg_looks(graph: Graph) -> str:
     """Colours of the states that occur, the dark ones after the light ones."""
     states = sorted({node.state for node in graph.nodes} & _LOOKS.keys())
     looks = [("node", _PLAIN), *((f"node.{state}", _LOOKS[state]) for state in states)]
-    rule = "\n.mlmake-graph .{} path {{ fill: {}; stroke: {} }}"
+    rule = "\n.mlmake-graph .{} .shape {{ fill: {}; stroke: {} }}"
     light = "".join(rule.format(name, *look[:2]) for name, look in looks)
     dark = "".join(rule.format(name, *look[2:]) for name, look in looks)
     return f"{light}\n@media (prefers-color-scheme: dark) {{{dark}\n}}\n"
@@ -345,20 +328,17 @@ def _svg_looks(graph: Graph) -> str:
 def _svg_node(node: Node, box: layout.Box) -> str:
     """A rounded box, or for a file a sheet with a folded corner."""
     x, y, w, h, small = box.x, box.y, box.width, box.height, _small(node)
-    shape = f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="8"/>'
+    shape = f'<rect class="shape" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="8"/>'
     if node.is_data:
-        shape = f'<path d="M{x:g} {y:g}h{w - 11:g}l11 11v{h - 11:g}h{-w:g}zm{w - 11:g} 0v11h11"/>'
-    lines = [("", y + 22.5, node.label or node.name), ("small", y + 40, small)]
-    texts = [
-        f'<text class="{kind}" x="{x + w / 2:g}" y="{base:g}">{_xml(_shortened(text))}</text>'
-        for kind, base, text in lines
+        shape = f'<path class="shape" d="M{x:g} {y:g}h{w - 11:g}l11 11v{h - 11:g}h{-w:g}zm{w - 11:g} 0v11h11"/>'
+    texts = "".join(
+        f'<text class="{kind}" x="{x + w / 2:g}" y="{y + base:g}">{_xml(_shortened(text))}</text>'
+        for kind, base, text in (("name", 22.5, node.label), ("small", 40, small))
         if text
-    ]
-    told, state = (
-        _xml(": ".join(filter(None, (node.name, small)))),
-        node.state if node.state in _LOOKS else "",
     )
-    return f'<g class="node {state}" data-name="{_xml(node.name)}"><title>{told}</title>{shape}{"".join(texts)}</g>'
+    told = f"<title>{_xml(node.name)}{small and ': '}{_xml(small)}</title>"
+    state = f" {node.state}" if node.state in _LOOKS else ""
+    return f'<g class="node{state}" data-name="{_xml(node.name)}">{told}{shape}{texts}</g>'
 
 
 def _svg_edge(edge: Edge, path: layout.Path, key: str) -> str:
@@ -366,19 +346,17 @@ def _svg_edge(edge: Edge, path: layout.Path, key: str) -> str:
     way = "M{:g} {:g}".format(*path[0][0])
     for piece in path:
         way += "LC"[len(piece) > 2] + " ".join(f"{x:g} {y:g}" for x, y in piece[1:])
+    told = f"<title>{source} → {target}{label and ': '}{label}</title>"
     return (
-        f'<path class="edge {"order" if edge.is_order else ""}" data-source="{source}" data-target="{target}" '
-        f'd="{way}" marker-end="url(#{key})"><title>{source} → {target}{label and ": " + label}</title></path>'
+        f'<path class="edge{" order" if edge.is_order else ""}" data-source="{source}" data-target="{target}" '
+        f'd="{way}" marker-end="url(#{key})">{told}</path>'
     )
 
 
 def _svg_labels(labels: Sequence[str], picture: layout.Layout) -> Iterator[str]:
     """A label stands near the middle of its edge where it hides nothing; without such a place it is left out."""
     steps = sorted(range(1, 24), key=lambda step: abs(step - 12))
-    ways = [
-        [_along(piece, step / 24) for step in steps for piece in path[::-1]]
-        for path in picture.paths[: len(labels)]
-    ]
+    ways = [[_along(piece, step / 24) for step in steps for piece in path[::-1]] for path in picture.paths if labels]
     taken = list(picture.boxes)
     for own, label in enumerate(labels):
         others = [_around(point, 0, 0) for at, way in enumerate(ways) if at != own for point in way]
@@ -386,7 +364,8 @@ def _svg_labels(labels: Sequence[str], picture: layout.Layout) -> Iterator[str]:
         spot = next((spot for spot in spots if not any(map(spot.touches, (*taken, *others)))), None)
         if spot:
             taken.append(spot)
-            yield f'<text class="label" x="{spot.x + spot.width / 2:g}" y="{spot.y + 12:g}">{_xml(label)}</text>'
+            x, y = spot.x + spot.width / 2, spot.y + 12
+            yield f'<text class="label" x="{x:g}" y="{y:g}">{_xml(label)}</text>'
 
 
 def _along(piece: Sequence[layout.Point], share: float) -> layout.Point:
@@ -402,7 +381,7 @@ def _around(point: layout.Point, width: float, height: float) -> layout.Box:
 
 def _size(node: Node) -> layout.Size:
     small = _small(node)
-    width = max(_width(_shortened(node.label or node.name), _TEXT), _width(_shortened(small), _SMALL), 44.0)
+    width = max(_width(_shortened(node.label), _TEXT), _width(_shortened(small), _SMALL), 44.0)
     return 2.0 * ceil(width / 2 + 15), 52.0 if small else 36.0
 
 
@@ -418,10 +397,4 @@ def _width(text: str, size: float) -> float:
     return size * (0.6 * len(text) - 0.22 * narrow + 0.4 * wide + 0.12 * capital)
 
 
-FORMATS: Mapping[str, Callable[[Graph], str]] = {
-    "text": as_text,
-    "mermaid": as_mermaid,
-    "dot": as_dot,
-    "svg": as_svg,
-}
-"""What `mlmake graph --format` offers."""
+FORMATS: Mapping[str, Callable[[Graph], str]] = {"text": as_text, "mermaid": as_mermaid, "dot": as_dot, "svg": as_svg}

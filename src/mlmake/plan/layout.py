@@ -18,17 +18,17 @@ Link = tuple[int, int]
 Point = tuple[float, float]
 Size = tuple[float, float]
 Path = tuple[tuple[Point, ...], ...]
+Span = tuple[float, float]
 Rows = Sequence[Sequence[int]]
 
 PAGE_WIDTH = 960.0  # what a README or a browser window shows without scrolling sideways
 BOX_GAP, BEND_GAP, PART_GAP, LAYER_GAP = 26.0, 16.0, 40.0, 44.0
+SLIGHT = 12.0  # a sideways step that looks like a mistake
 MOST_EXTRA_GAP = 76.0  # between layers, for edges that go far sideways
 ARROW = 9.0  # an edge ends straight for this long, so that its arrowhead points the right way
 MOST_BENDS = 100_000  # beyond this the longest edges run along the margin: time and memory stay linear
-SWEEPS, SWEEP_WORK = (
-    24,
-    400_000,
-)  # fewer sweeps where there are many links: a huge drawing still comes in seconds
+SWEEPS = 24
+SWEEP_WORK = 400_000  # fewer sweeps where there are many links, so that a huge drawing still comes in seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,9 +176,7 @@ def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool
         if left and left + width > limit:
             left, top, shelf = 0.0, top + shelf + PART_GAP, 0.0
         for node, box in zip(nodes, part.boxes, strict=True):
-            x, y, w, h = (
-                (box.x, box.y, box.width, box.height) if is_down else (box.y, box.x, box.height, box.width)
-            )
+            x, y, w, h = (box.x, box.y, box.width, box.height) if is_down else (box.y, box.x, box.height, box.width)
             boxes[node] = Box(x=x + left, y=y + top, width=w, height=h)
         for edge, path in zip(edges, part.paths, strict=True):
             turned = [[point[:: 1 if is_down else -1] for point in piece] for piece in path]
@@ -190,6 +188,7 @@ def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool
 
 
 def _grid(layer: list[int], edges: Sequence[Link]) -> _Grid:
+    """Bends every edge, the short ones first, until there are too many bends."""
     readers, reads = Counter(edge[0] for edge in edges), Counter(edge[1] for edge in edges)
     trunks = [(t, False) if readers[s] < reads[t] else (s, True) for s, t in edges]
     level = list(layer)
@@ -210,23 +209,21 @@ def _grid(layer: list[int], edges: Sequence[Link]) -> _Grid:
             routes[edge].append(bend)
         links |= dict.fromkeys(pairwise([source, *routes[edge], target]))
     above, below = neighbours(len(level), links)
-    return _Grid(
-        real=len(layer), layer=level, above=above, below=below, routes=routes, trunks=trunks, margin=margin
-    )
+    return _Grid(real=len(layer), layer=level, above=above, below=below, routes=routes, trunks=trunks, margin=margin)
 
 
 def _ordered(grid: _Grid) -> list[list[int]]:
     """Sweeps down and up, sorts each layer by where its neighbours stand, and keeps what crosses least."""
-    rows = _first_rows(grid)
-    best, fewest = [list(row) for row in rows], _crossings(rows, grid)
+    rows = best = _first_rows(grid)
+    fewest = _crossings(rows, grid)
     links = 1 + sum(map(len, grid.below))
     for turn in range(min(SWEEPS, 2 + SWEEP_WORK // links)):
         if not fewest:
             break
-        _sweep(rows, grid, is_down=turn % 2 == 0)
+        rows = _swept(rows, grid, is_down=turn % 2 == 0)
         crossings = _crossings(rows, grid)
         if crossings < fewest:
-            best, fewest = [list(row) for row in rows], crossings
+            best, fewest = rows, crossings
     return best
 
 
@@ -248,17 +245,19 @@ def _places(rows: Rows) -> dict[int, int]:
     return {node: at for row in rows for at, node in enumerate(row)}
 
 
-def _sweep(rows: list[list[int]], grid: _Grid, *, is_down: bool) -> None:
+def _swept(rows: Rows, grid: _Grid, *, is_down: bool) -> list[list[int]]:
     place = _places(rows)
-    for row in rows if is_down else reversed(rows):
+    swept = []
+    for row in rows[:: 1 if is_down else -1]:
         centre = {}
         for node in row:
             if near := (grid.above if is_down else grid.below)[node]:
                 centre[node] = sum(map(place.__getitem__, near)) / len(near)
         moved = iter(sorted(centre, key=centre.__getitem__))
         # What has no neighbour on that side keeps its slot; the others share theirs out anew.
-        row[:] = [next(moved) if node in centre else node for node in row]
-        place.update((node, at) for at, node in enumerate(row))
+        swept.append([next(moved) if node in centre else node for node in row])
+        place.update((node, at) for at, node in enumerate(swept[-1]))
+    return swept[:: 1 if is_down else -1]
 
 
 def _crossings(rows: Rows, grid: _Grid) -> int:
@@ -278,14 +277,12 @@ def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float)
     """One connected part, downwards."""
     half = [width / 2 for width, _ in sizes] + [0.0] * (len(grid.layer) - grid.real)
     rows = _ordered(grid)
-    centre = _centres(grid, rows, half)
+    centre = _straightened(grid, rows, half, _centres(grid, rows, half))
     bands = _bands(grid, rows, [height for _, height in sizes], centre, gap)
     boxes = []
     for node, (width, height) in enumerate(sizes):
         top, bottom = bands[grid.layer[node]]
-        boxes.append(
-            Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height)
-        )
+        boxes.append(Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height))
     edge_of_page = max(x + h for x, h in zip(centre, half, strict=True))
     lanes: dict[tuple[int, bool], float] = {}
     paths = []
@@ -302,18 +299,14 @@ def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float)
     return Layout(width=width, height=bands[-1][1], boxes=tuple(boxes), paths=tuple(paths), is_down=True)
 
 
-def _bands(
-    grid: _Grid, rows: Rows, heights: Sequence[float], centre: Sequence[float], gap: float
-) -> list[tuple[float, float]]:
+def _bands(grid: _Grid, rows: Rows, heights: Sequence[float], centre: Sequence[float], gap: float) -> list[Span]:
     """Top and bottom of each layer; the more its edges move sideways, the more room they get below it."""
-    bands: list[tuple[float, float]] = []
+    bands: list[Span] = []
     top = 0.0
     for row in rows:
         bottom = top + max((heights[node] for node in row if node < grid.real), default=0.0)
         bands.append((top, bottom))
-        shift = max(
-            (abs(centre[node] - centre[other]) for node in row for other in grid.below[node]), default=0
-        )
+        shift = max((abs(centre[node] - centre[other]) for node in row for other in grid.below[node]), default=0)
         top = bottom + gap + min(MOST_EXTRA_GAP, 0.08 * shift)
     return bands
 
@@ -347,9 +340,26 @@ def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
     narrow = min(spans, key=lambda span: span[1] - span[0])
     shifts = [narrow[lean % 2] - span[lean % 2] for lean, span in enumerate(spans)]
     ranked = [sorted(x + by for x, by in zip(xs, shifts, strict=True)) for xs in zip(*leaning, strict=True)]
-    centre = [(xs[1] + xs[2]) / 2 for xs in ranked]
-    left = min(x - h for x, h in zip(centre, half, strict=True))
-    return [x - left for x in centre]
+    return [(xs[1] + xs[2]) / 2 for xs in ranked]
+
+
+def _straightened(grid: _Grid, rows: Rows, half: Sequence[float], centre: list[float]) -> list[float]:
+    """Takes out slight kinks, which the mean of several drawings leaves, where a vertex has room to move."""
+    for row in rows:
+        lefts, rights = [-1, *row], [*row[1:], -1]
+        for left, node, right in zip(lefts, row, rights, strict=False):
+            near = [centre[other] for other in (*grid.above[node], *grid.below[node])]
+            to = min(near, key=lambda x: abs(x - centre[node]), default=0.0)
+            fits_left = left < 0 or centre[left] + _room(left, node, half, grid.real) <= to
+            fits_right = right < 0 or to + _room(node, right, half, grid.real) <= centre[right]
+            if abs(to - centre[node]) < SLIGHT and fits_left and fits_right:
+                centre[node] = to
+    left_edge = min(x - h for x, h in zip(centre, half, strict=True))
+    return [x - left_edge for x in centre]
+
+
+def _room(left: int, right: int, half: Sequence[float], real: int) -> float:
+    return half[left] + half[right] + (BOX_GAP if left < real and right < real else BEND_GAP)
 
 
 def _clashes(grid: _Grid, rows: Rows) -> set[Link]:
@@ -391,9 +401,8 @@ def _rooms(rows: Rows, root: Sequence[int], half: Sequence[float], real: int) ->
     rooms: dict[Link, float] = {}
     for row in rows:
         for left, right in pairwise(row):
-            gap = BOX_GAP if left < real and right < real else BEND_GAP
             key = root[left], root[right]
-            rooms[key] = max(rooms.get(key, 0.0), half[left] + half[right] + gap)
+            rooms[key] = max(rooms.get(key, 0.0), _room(left, right, half, real))
     before, after = neighbours(len(root), rooms)
     order = _topological(before, after)
     place = [0.0] * len(root)

@@ -1,0 +1,78 @@
+"""`mlmake show RUN`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from mlmake.cli.place import Place
+from mlmake.cli.words import as_json, duration, print_json, print_table, run_number, state_word, when
+from mlmake.errors import UsageError
+from mlmake.model.run import Run, StepRun
+
+
+@click.command("show")
+@click.argument("run", default="latest")
+@as_json
+@click.pass_context
+def command(ctx: click.Context, run: str, json_: bool) -> None:
+    """Show one run: its steps, why they ran, how they ended. RUN is a number, `latest`, or -1, -2 from the newest.
+
+    \b
+    mlmake show
+    mlmake show 12 --json
+    """
+    from mlmake.state.runs import Runs
+
+    place: Place = ctx.obj
+    with place.state() as connection:
+        found, steps = find(Runs(connection), run)
+    if json_:
+        print_json(
+            {**asdict(found), "outcome": found.outcome.value, "step_runs": [step_run_as_json(each) for each in steps]}
+        )
+        return
+    click.echo(f"run {found.number} {state_word(found.outcome)}: {found.command}")
+    ended = f", took {duration(found.started, found.ended)}" if found.ended else ""
+    click.echo(f"started {when(found.started)} on {found.host} (pid {found.pid}){ended}")
+    click.echo(f"{found.ran} ran, {found.fresh} fresh, {found.failed} failed of {found.steps}")
+    names = [each.step for each in steps]
+    rows = [_row(each, _prefix(names)) for each in steps]
+    print_table(rows, right=(2,))
+
+
+def find(runs: object, word: str) -> tuple[Run, list[StepRun]]:
+    """The run that `word` names, with its steps. Raises UsageError."""
+    from mlmake.state.runs import Runs
+
+    assert isinstance(runs, Runs)
+    newest = next(iter(runs.last(1)), None)
+    if newest is None:
+        raise UsageError("no runs yet", hint="`mlmake` builds, and remembers")
+    number = run_number(word, newest.number)
+    found = runs.get(number)
+    if found is None:
+        raise UsageError(f"there is no run {number}", hint=f"the newest is {newest.number}; `mlmake runs` lists them")
+    return found, runs.steps_of(number)
+
+
+def step_run_as_json(each: StepRun) -> dict[str, object]:
+    return {
+        **asdict(each),
+        "outcome": each.outcome.value,
+        "reasons": [reason.as_json() for reason in each.reasons],
+    }
+
+
+def _prefix(names: list[str]) -> str:
+    """The pipeline, if all steps are of one."""
+    pipelines = {name.partition(".")[0] for name in names}
+    return f"{pipelines.pop()}." if len(pipelines) == 1 else ""
+
+
+def _row(each: StepRun, prefix: str) -> list[str]:
+    told = each.message or "; ".join(map(str, each.reasons))
+    attempt = f" (attempt {each.attempt})" if each.attempt > 1 else ""
+    took = duration(each.started, each.ended)
+    return [state_word(each.outcome), each.step.removeprefix(prefix) + attempt, took, told]

@@ -1,0 +1,34 @@
+"""Fixtures for every test. `project` is an empty project's folder; see `projects.Folder` for what it can do.
+
+    def test_it(project: Folder) -> None:
+        project.steps('''
+            [one]
+            command = "echo 1 > {outputs.x}"
+            outputs = { x = "build/x.txt" }
+        ''')
+        assert project.build().done == ["one"]
+        assert project.cli("status", "--check").returncode == 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projects import Folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Folder]:
+    """A project's folder, empty so far. Whatever it starts is ended with the test."""
+    root = tmp_path / "project"
+    root.mkdir()
+    folder = Folder(root.resolve())
+    yield folder
+    folder.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
