@@ -231,8 +231,13 @@ def _run(
     executor = ProcessExecutor(f"{project_token(home)}{uuid.uuid4().hex}")
     jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
     runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
+
+    def stop(name: str, grace: float) -> None:
+        sink(Stopping(name, jobs.running))
+        runner.stop(grace)
+
     try:
-        with _signals(lambda name, grace: (sink(Stopping(name, jobs.running)), runner.stop(grace))):
+        with _signals(stop):
             dodo.run(runner)
     finally:
         jobs.close()

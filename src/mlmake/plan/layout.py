@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
 
 Link = tuple[int, int]
 Point = tuple[float, float]
@@ -22,9 +22,9 @@ Span = tuple[float, float]
 Rows = Sequence[Sequence[int]]
 
 PAGE_WIDTH = 960.0  # what a README or a browser window shows without scrolling sideways
-BOX_GAP, BEND_GAP, PART_GAP, LAYER_GAP = 26.0, 16.0, 40.0, 44.0
-SLIGHT = 12.0  # a sideways step that looks like a mistake
+GAP, LAYER_GAP, PART_GAP = 24.0, 44.0, 40.0
 MOST_EXTRA_GAP = 76.0  # between layers, for edges that go far sideways
+SLIGHT = 12.0  # a sideways step that looks like a mistake
 ARROW = 9.0  # an edge ends straight for this long, so that its arrowhead points the right way
 MOST_BENDS = 100_000  # beyond this the longest edges run along the margin: time and memory stay linear
 SWEEPS = 24
@@ -106,7 +106,7 @@ def flows_down(sizes: Sequence[Size], layer: Sequence[int]) -> bool:
     rows: defaultdict[int, list[float]] = defaultdict(list)
     for (width, _), level in zip(sizes, layer, strict=True):
         rows[level].append(width)
-    down = max((sum(row) + BOX_GAP * len(row) for row in rows.values()), default=0.0)
+    down = max((sum(row) + GAP * len(row) for row in rows.values()), default=0.0)
     return down <= max(PAGE_WIDTH, sum(max(row) + LAYER_GAP for row in rows.values()))
 
 
@@ -275,22 +275,24 @@ def _crossings(rows: Rows, grid: _Grid) -> int:
 
 def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float) -> Layout:
     """One connected part, downwards."""
-    half = [width / 2 for width, _ in sizes] + [0.0] * (len(grid.layer) - grid.real)
+    half = [(width + GAP) / 2 for width, _ in sizes] + [GAP / 2] * (len(grid.layer) - grid.real)
     rows = _ordered(grid)
-    centre = _straightened(grid, rows, half, _centres(grid, rows, half))
+    centre = _centres(grid, rows, half)
+    _straighten(grid, rows, half, centre)
+    centre = [x - GAP / 2 for x in centre]
     bands = _bands(grid, rows, [height for _, height in sizes], centre, gap)
     boxes = []
     for node, (width, height) in enumerate(sizes):
         top, bottom = bands[grid.layer[node]]
         boxes.append(Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height))
-    edge_of_page = max(x + h for x, h in zip(centre, half, strict=True))
+    edge_of_page = max(x + h for x, h in zip(centre, half, strict=True)) - GAP / 2
     lanes: dict[tuple[int, bool], float] = {}
     paths = []
     for edge, (source, target) in enumerate(edges):
         start, end = grid.layer[source], grid.layer[target]
         middle = [(centre[bend], *bands[grid.layer[bend]]) for bend in grid.routes[edge]]
         if edge in grid.margin:
-            lane = lanes.setdefault(grid.trunks[edge], edge_of_page + BEND_GAP * (len(lanes) + 1))
+            lane = lanes.setdefault(grid.trunks[edge], edge_of_page + GAP * (len(lanes) + 1))
             middle = [(lane, bands[start + 1][0], bands[end - 1][1])]
         first = centre[source], boxes[source].y + boxes[source].height, bands[start][1]
         last = centre[target], bands[end][0] - ARROW, boxes[target].y
@@ -331,7 +333,7 @@ def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
     for lines, near in ((rows, grid.above), (rows[::-1], grid.below)):
         for sign in (1, -1):
             turned = [row[::sign] for row in lines]
-            rooms = _rooms(turned, _blocks(turned, near, clashes, grid.real), half, grid.real)
+            rooms = _rooms(turned, _blocks(turned, near, clashes, grid.real), half)
             leaning.append([sign * x for x in rooms])
     spans = []
     for xs in leaning:
@@ -340,26 +342,21 @@ def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
     narrow = min(spans, key=lambda span: span[1] - span[0])
     shifts = [narrow[lean % 2] - span[lean % 2] for lean, span in enumerate(spans)]
     ranked = [sorted(x + by for x, by in zip(xs, shifts, strict=True)) for xs in zip(*leaning, strict=True)]
-    return [(xs[1] + xs[2]) / 2 for xs in ranked]
+    centre = [(xs[1] + xs[2]) / 2 for xs in ranked]
+    left = min(x - h for x, h in zip(centre, half, strict=True))
+    return [x - left for x in centre]
 
 
-def _straightened(grid: _Grid, rows: Rows, half: Sequence[float], centre: list[float]) -> list[float]:
+def _straighten(grid: _Grid, rows: Rows, half: Sequence[float], centre: list[float]) -> None:
     """Takes out slight kinks, which the mean of several drawings leaves, where a vertex has room to move."""
     for row in rows:
-        lefts, rights = [-1, *row], [*row[1:], -1]
-        for left, node, right in zip(lefts, row, rights, strict=False):
+        for at, node in enumerate(row):
+            low = centre[row[at - 1]] + half[row[at - 1]] if at else 0.0
+            high = centre[row[at + 1]] - half[row[at + 1]] if at + 1 < len(row) else inf
             near = [centre[other] for other in (*grid.above[node], *grid.below[node])]
-            to = min(near, key=lambda x: abs(x - centre[node]), default=0.0)
-            fits_left = left < 0 or centre[left] + _room(left, node, half, grid.real) <= to
-            fits_right = right < 0 or to + _room(node, right, half, grid.real) <= centre[right]
-            if abs(to - centre[node]) < SLIGHT and fits_left and fits_right:
+            to = min(near, key=lambda x: abs(x - centre[node]), default=inf)
+            if abs(to - centre[node]) < SLIGHT and low <= to - half[node] and to + half[node] <= high:
                 centre[node] = to
-    left_edge = min(x - h for x, h in zip(centre, half, strict=True))
-    return [x - left_edge for x in centre]
-
-
-def _room(left: int, right: int, half: Sequence[float], real: int) -> float:
-    return half[left] + half[right] + (BOX_GAP if left < real and right < real else BEND_GAP)
 
 
 def _clashes(grid: _Grid, rows: Rows) -> set[Link]:
@@ -396,13 +393,13 @@ def _blocks(rows: Rows, near: Rows, clashes: set[Link], real: int) -> list[int]:
     return root
 
 
-def _rooms(rows: Rows, root: Sequence[int], half: Sequence[float], real: int) -> list[float]:
+def _rooms(rows: Rows, root: Sequence[int], half: Sequence[float]) -> list[float]:
     """Pushes every block as far left as its neighbours let it, then back right where there is room to spare."""
     rooms: dict[Link, float] = {}
     for row in rows:
         for left, right in pairwise(row):
             key = root[left], root[right]
-            rooms[key] = max(rooms.get(key, 0.0), _room(left, right, half, real))
+            rooms[key] = max(rooms.get(key, 0.0), half[left] + half[right])
     before, after = neighbours(len(root), rooms)
     order = _topological(before, after)
     place = [0.0] * len(root)
