@@ -6,6 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
+import xxhash
+
 FOLDER = ".mlmake"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,\[\]-]")
@@ -16,8 +18,6 @@ def file_name(step: str) -> str:
     safe = _UNSAFE.sub("_", step)
     if safe == step and len(safe) <= 150:
         return safe
-    import xxhash
-
     return f"{safe[:120]}-{xxhash.xxh3_64_hexdigest(step.encode())}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mlmake.cli.listing import counts, print_verdicts
-from mlmake.cli.place import Place
+from mlmake.cli.place import Place, mute
 from mlmake.model.events import (
     Ended,
     Event,
@@ -95,7 +95,7 @@ class Console:
             self._live.started(event.step, name)
         if self._verbose:
             self._say(f"{name} started: {self._joined(event.reasons)}")
-            self._say(f"  {shlex.join(event.argv)}")
+            self._say(f"  {_command_line(event.argv)}")
         elif not self._live:
             self._say(f"{name} started: {event.reasons[0]}" if event.reasons else f"{name} started")
 
@@ -173,13 +173,21 @@ class Console:
         text = click.style(line, fg=fg) if fg else line
         if self._live:
             self._live.print(text)
-        else:
+            return
+        try:
             click.echo(text, color=self._color)
+        except BrokenPipeError:  # the build goes on without its listener
+            mute()
 
     def _close_live(self) -> None:
         if self._live:
             self._live.close()
             self._live = None
+
+
+def _command_line(argv: tuple[str, ...]) -> str:
+    """A command line to read and to paste: a shell's script as it was written."""
+    return argv[2] if argv[:2] == ("/bin/sh", "-c") else shlex.join(argv)
 
 
 _TOLD_BY: dict[type, Callable[[Console, Any], None]] = {

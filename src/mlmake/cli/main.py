@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mlmake import __version__
-from mlmake.cli.place import Place
+from mlmake.cli.place import Place, mute
 from mlmake.errors import MlmakeError, nearest
 
 COMMANDS = (
@@ -100,8 +100,8 @@ def run(args: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's answer to a pipe whose reader has gone, as with `mlmake graph | head`
+        mute()
         return 0
     except Exception as error:
         from mlmake.cli.crash import write_crash

@@ -27,12 +27,14 @@ class Traits:
 class Executor(Protocol):
     """Runs jobs on one target.
 
-    1. `submit` starts a job at once and gives its handle, a text. It raises OSError if the job cannot start.
+    1. `submit` starts a job at once and gives its handle, a text that no other job of this executor ever gets.
+       It raises OSError if the job cannot start.
     2. `wait` returns when at least one of `handles` has finished, after `timeout` seconds (None: never), or early,
        perhaps with nothing, after `wake`. A finished job is told once; nothing of its process tree runs on.
     3. `cancel` asks a job's whole process tree to end (SIGTERM) and ends it after `grace` seconds (SIGKILL);
-       it returns at once and `wait` tells the end. Cancelling what has finished does nothing.
-    4. `read_log` gives what the job has written from `offset` on, also while it runs.
+       it returns at once and `wait` tells the end. Cancelling again can only shorten the grace; cancelling what has
+       finished does nothing.
+    4. `read_log` gives what the job has written from `offset` on, while it runs and after it has ended.
     5. `close` ends whatever still runs. Every method may be called from any thread.
     """
 

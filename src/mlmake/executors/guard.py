@@ -13,12 +13,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 TOKEN = "MLMAKE_BUILD"
+_PAUSE = 0.02
+_NEAR = 500
+"""Process ids handed out since a job started that are looked at one by one; beyond, all of /proc is listed."""
 
 
 def main(token: str) -> None:
+    """Wait for the end of standard input, then clean up."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     groups: set[int] = set()
@@ -33,6 +38,8 @@ def main(token: str) -> None:
     for group in groups:
         kill_group(group)
     kill_marked(token)
+    time.sleep(_PAUSE)  # a process that was just being started shows its environment by now
+    kill_marked(token)
 
 
 def kill_group(group: int) -> None:
@@ -41,30 +48,45 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def kill_marked(token: str) -> None:
-    """SIGKILL for every process with the token in its environment, until none is found (on systems with /proc)."""
+def kill_marked(token: str, after: int = 0) -> None:
+    """SIGKILL for every process with the token in its environment, until none is found (on systems with /proc).
+
+    `after` is a process id handed out so short a time ago that all that are meant have got theirs later.
+    """
     for _ in range(50):
-        found = list(marked(token))
+        found = marked(token, after)
         if not found:
             return
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        time.sleep(_PAUSE)
 
 
-def marked(token: str) -> list[int]:
-    """Processes whose environment carries the token; a token ending in `:` stands for all builds of a project."""
+def marked(token: str, after: int = 0) -> list[int]:
+    """Processes whose environment carries a token that starts so."""
     if not os.path.isdir("/proc/self"):
         return []
-    mark = f"\0{TOKEN}={token}".encode()
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-                if mark in b"\0" + file.read():
-                    found.append(int(name))
-    return found
+    mark = b"\0" + os.fsencode(f"{TOKEN}={token}")
+    return [pid for pid in _processes(after) if pid != os.getpid() and mark in b"\0" + _environment(pid)]
+
+
+def _processes(after: int) -> Iterable[int]:
+    """Every process, or just the ids handed out after one: few, where that was a moment ago."""
+    if after:
+        with suppress(OSError, ValueError, IndexError), open("/proc/loadavg", "rb") as file:
+            newest = int(file.read().split()[-1])
+            if after <= newest <= after + _NEAR:
+                return range(after + 1, newest + 1)
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
+    """An attempt of a step runs: where, why, with which command line. `log` is relative to the project's root."""
+
     step: str
     target: str
     attempt: int
@@ -93,6 +95,8 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """The build is over."""
+
     summary: Summary
 
 

@@ -249,8 +249,8 @@ def as_dot(graph: Graph) -> str:
 
 def _dot(*lines: str) -> str:
     """A quoted string. Graphviz reads `&lt;` in it as HTML does, so `&` is spelt out."""
-    safe = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines if line)
-    return '"' + "\\n".join(map(_one_line, safe)) + '"'
+    safe = (_one_line(line).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines if line)
+    return '"' + "\\n".join(safe) + '"'
 
 
 _PAD, _HEAD = 24.0, 30.0
@@ -277,13 +277,13 @@ _STYLE = """
 
 def as_svg(graph: Graph) -> str:
     """A self-contained picture for light and dark pages; `data-` attributes tell which node or edge is which."""
-    graph = _merged(_in_order(graph))
+    ordered = _in_order(graph)
+    graph = _merged(ordered)
     labels = [_shortened(edge.label) for edge in graph.edges] if len(graph.edges) <= _MOST_LABELS else []
-    room = max((_width(label, _TINY) + 24 for label in labels if label), default=0.0)
-    sizes = [_size(node) for node in graph.nodes]
-    picture = layout.lay_out(sizes, _links(graph.nodes, graph.edges), room=(room, 8.0 if room else 0.0))
+    room = max((_width(label, _TINY) + 24 for label in labels if label), default=0.0), 8.0 if any(labels) else 0.0
+    picture = layout.lay_out([_size(node) for node in graph.nodes], _links(graph.nodes, graph.edges), room=room)
     key = f"mlmake-{crc32(repr(graph).encode()):08x}"  # several pictures may stand in one page
-    lines = _svg_head(graph, picture, key)
+    lines = _svg_head(ordered, picture, key)
     lines += [_svg_edge(edge, path, key) for edge, path in zip(graph.edges, picture.paths, strict=True)]
     lines += [_svg_node(node, box) for node, box in zip(graph.nodes, picture.boxes, strict=True)]
     lines += _svg_labels(labels, picture)

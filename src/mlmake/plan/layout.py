@@ -11,24 +11,24 @@ from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import inf, sqrt
+from itertools import count, pairwise
+from math import inf
+from operator import add, sub
 
 Link = tuple[int, int]
 Point = tuple[float, float]
 Size = tuple[float, float]
+Trunk = tuple[int, bool]  # a node, and whether the edges leave it
 Path = tuple[tuple[Point, ...], ...]
-Span = tuple[float, float]
 Rows = Sequence[Sequence[int]]
 
 PAGE_WIDTH = 960.0  # what a README or a browser window shows without scrolling sideways
 GAP, LAYER_GAP, PART_GAP = 24.0, 44.0, 40.0
 MOST_EXTRA_GAP = 76.0  # between layers, for edges that go far sideways
-SLIGHT = 12.0  # a sideways step that looks like a mistake
+SLIGHT = 16.0  # a sideways step that looks like a mistake
 ARROW = 9.0  # an edge ends straight for this long, so that its arrowhead points the right way
 MOST_BENDS = 100_000  # beyond this the longest edges run along the margin: time and memory stay linear
-SWEEPS = 24
-SWEEP_WORK = 400_000  # fewer sweeps where there are many links, so that a huge drawing still comes in seconds
+SWEEPS, SWEEP_WORK = 24, 400_000  # fewer sweeps where links are many: a huge drawing still comes in seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,15 +58,14 @@ class Layout:
     height: float
     boxes: tuple[Box, ...]
     paths: tuple[Path, ...]
-    is_down: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Grid:
     """The graph with a bend wherever an edge passes a layer; vertices below `real` are boxes, the rest bends.
 
-    A route lists an edge's bends; edges that go along the margin, by number, have none. Edges of one `trunk` share
-    theirs: all of one source, or all of one target.
+    A route lists the bends of an edge, which all edges of its trunk share: those of one source, or of one target.
+    Edges in `margin` go beside the drawing and have no bends.
     """
 
     real: int
@@ -74,8 +73,7 @@ class _Grid:
     above: list[list[int]]
     below: list[list[int]]
     routes: list[list[int]]
-    trunks: list[tuple[int, bool]]
-    margin: set[int]
+    margin: dict[int, Trunk]
 
 
 def lay_out(sizes: Sequence[Size], edges: Sequence[Link], *, room: Size = (0.0, 0.0)) -> Layout:
@@ -167,8 +165,7 @@ def _topological(before: Rows, after: Rows) -> list[int]:
 def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool) -> Layout:
     """Parts stand side by side on shelves about as wide as a page."""
     shapes = [(part.width, part.height)[:: 1 if is_down else -1] for part in drawn]
-    area = sum((width + PART_GAP) * (height + PART_GAP) for width, height in shapes)
-    limit = max([PAGE_WIDTH, 1.3 * sqrt(area), *(width for width, _ in shapes)])
+    limit = max([PAGE_WIDTH, *(width for width, _ in shapes)])
     boxes: dict[int, Box] = {}
     paths: dict[int, Path] = {}
     left = top = shelf = widest = 0.0
@@ -184,32 +181,29 @@ def _packed(drawn: Sequence[Layout], parts: Rows, inside: Rows, *, is_down: bool
         widest, shelf = max(widest, left + width), max(shelf, height)
         left += width + PART_GAP
     in_order = tuple(boxes[node] for node in sorted(boxes)), tuple(paths[edge] for edge in sorted(paths))
-    return Layout(width=widest, height=top + shelf, boxes=in_order[0], paths=in_order[1], is_down=is_down)
+    return Layout(width=widest, height=top + shelf, boxes=in_order[0], paths=in_order[1])
 
 
 def _grid(layer: list[int], edges: Sequence[Link]) -> _Grid:
     """Bends every edge, the short ones first, until there are too many bends."""
     readers, reads = Counter(edge[0] for edge in edges), Counter(edge[1] for edge in edges)
     trunks = [(t, False) if readers[s] < reads[t] else (s, True) for s, t in edges]
-    level = list(layer)
-    bends: dict[tuple[int, bool, int], int] = {}
+    bends: defaultdict[tuple[int, bool, int], int] = defaultdict(count(len(layer)).__next__)
     routes: list[list[int]] = [[] for _ in edges]
     links: dict[Link, None] = {}
-    spent, margin = 0, set()
+    margin: dict[int, Trunk] = {}
+    spent = 0
     for edge in sorted(range(len(edges)), key=lambda edge: layer[edges[edge][1]] - layer[edges[edge][0]]):
         source, target = edges[edge]
         spent += layer[target] - layer[source]
         if spent > MOST_BENDS and layer[target] > layer[source] + 1:
-            margin.add(edge)
+            margin[edge] = trunks[edge]
             continue
-        for at in range(layer[source] + 1, layer[target]):
-            bend = bends.setdefault((*trunks[edge], at), len(level))
-            if bend == len(level):
-                level.append(at)
-            routes[edge].append(bend)
+        routes[edge] = [bends[*trunks[edge], at] for at in range(layer[source] + 1, layer[target])]
         links |= dict.fromkeys(pairwise([source, *routes[edge], target]))
+    level = [*layer, *(at for _, _, at in bends)]
     above, below = neighbours(len(level), links)
-    return _Grid(real=len(layer), layer=level, above=above, below=below, routes=routes, trunks=trunks, margin=margin)
+    return _Grid(real=len(layer), layer=level, above=above, below=below, routes=routes, margin=margin)
 
 
 def _ordered(grid: _Grid) -> list[list[int]]:
@@ -266,47 +260,45 @@ def _crossings(rows: Rows, grid: _Grid) -> int:
     for row in rows:
         seen: list[int] = []
         for node in row:
-            ends = [place[other] for other in grid.below[node]]
-            crossings += sum(len(seen) - bisect_right(seen, end) for end in ends)
-            for end in ends:
+            for end in sorted(place[other] for other in grid.below[node]):
+                crossings += len(seen) - bisect_right(seen, end)
                 insort(seen, end)
     return crossings
 
 
-def _draw(grid: _Grid, sizes: Sequence[Size], edges: Sequence[Link], gap: float) -> Layout:
+def _draw(grid: _Grid, sizes: list[Size], edges: Sequence[Link], gap: float) -> Layout:
     """One connected part, downwards."""
     half = [(width + GAP) / 2 for width, _ in sizes] + [GAP / 2] * (len(grid.layer) - grid.real)
     rows = _ordered(grid)
     centre = _centres(grid, rows, half)
     _straighten(grid, rows, half, centre)
-    centre = [x - GAP / 2 for x in centre]
-    bands = _bands(grid, rows, [height for _, height in sizes], centre, gap)
+    bands = _bands(grid, rows, sizes, centre, gap)
     boxes = []
     for node, (width, height) in enumerate(sizes):
         top, bottom = bands[grid.layer[node]]
         boxes.append(Box(x=centre[node] - width / 2, y=(top + bottom - height) / 2, width=width, height=height))
-    edge_of_page = max(x + h for x, h in zip(centre, half, strict=True)) - GAP / 2
-    lanes: dict[tuple[int, bool], float] = {}
+    edge_of_page = max(map(add, centre, half)) - GAP / 2
+    lanes: dict[Trunk, float] = {}
     paths = []
     for edge, (source, target) in enumerate(edges):
         start, end = grid.layer[source], grid.layer[target]
         middle = [(centre[bend], *bands[grid.layer[bend]]) for bend in grid.routes[edge]]
         if edge in grid.margin:
-            lane = lanes.setdefault(grid.trunks[edge], edge_of_page + GAP * (len(lanes) + 1))
+            lane = lanes.setdefault(grid.margin[edge], edge_of_page + GAP * (len(lanes) + 1))
             middle = [(lane, bands[start + 1][0], bands[end - 1][1])]
         first = centre[source], boxes[source].y + boxes[source].height, bands[start][1]
         last = centre[target], bands[end][0] - ARROW, boxes[target].y
         paths.append(tuple(_pieces([first, *middle, last])))
     width = max([edge_of_page, *lanes.values()])
-    return Layout(width=width, height=bands[-1][1], boxes=tuple(boxes), paths=tuple(paths), is_down=True)
+    return Layout(width=width, height=bands[-1][1], boxes=tuple(boxes), paths=tuple(paths))
 
 
-def _bands(grid: _Grid, rows: Rows, heights: Sequence[float], centre: Sequence[float], gap: float) -> list[Span]:
+def _bands(grid: _Grid, rows: Rows, sizes: list[Size], centre: list[float], gap: float) -> list[tuple[float, float]]:
     """Top and bottom of each layer; the more its edges move sideways, the more room they get below it."""
-    bands: list[Span] = []
+    bands: list[tuple[float, float]] = []
     top = 0.0
     for row in rows:
-        bottom = top + max((heights[node] for node in row if node < grid.real), default=0.0)
+        bottom = top + max((sizes[node][1] for node in row if node < grid.real), default=0.0)
         bands.append((top, bottom))
         shift = max((abs(centre[node] - centre[other]) for node in row for other in grid.below[node]), default=0)
         top = bottom + gap + min(MOST_EXTRA_GAP, 0.08 * shift)
@@ -335,15 +327,12 @@ def _centres(grid: _Grid, rows: Rows, half: Sequence[float]) -> list[float]:
             turned = [row[::sign] for row in lines]
             rooms = _rooms(turned, _blocks(turned, near, clashes, grid.real), half)
             leaning.append([sign * x for x in rooms])
-    spans = []
-    for xs in leaning:
-        sides = list(zip(xs, half, strict=True))
-        spans.append((min(x - h for x, h in sides), max(x + h for x, h in sides)))
-    narrow = min(spans, key=lambda span: span[1] - span[0])
-    shifts = [narrow[lean % 2] - span[lean % 2] for lean, span in enumerate(spans)]
-    ranked = [sorted(x + by for x, by in zip(xs, shifts, strict=True)) for xs in zip(*leaning, strict=True)]
+    sides = [(min(map(sub, xs, half)), max(map(add, xs, half))) for xs in leaning]
+    narrow = min(sides, key=lambda side: side[1] - side[0])
+    shifts = [narrow[lean % 2] - side[lean % 2] for lean, side in enumerate(sides)]
+    ranked = [sorted(map(add, xs, shifts)) for xs in zip(*leaning, strict=True)]
     centre = [(xs[1] + xs[2]) / 2 for xs in ranked]
-    left = min(x - h for x, h in zip(centre, half, strict=True))
+    left = min(map(sub, centre, half)) + GAP / 2
     return [x - left for x in centre]
 
 
@@ -351,7 +340,7 @@ def _straighten(grid: _Grid, rows: Rows, half: Sequence[float], centre: list[flo
     """Takes out slight kinks, which the mean of several drawings leaves, where a vertex has room to move."""
     for row in rows:
         for at, node in enumerate(row):
-            low = centre[row[at - 1]] + half[row[at - 1]] if at else 0.0
+            low = centre[row[at - 1]] + half[row[at - 1]] if at else -GAP / 2
             high = centre[row[at + 1]] - half[row[at + 1]] if at + 1 < len(row) else inf
             near = [centre[other] for other in (*grid.above[node], *grid.below[node])]
             to = min(near, key=lambda x: abs(x - centre[node]), default=inf)

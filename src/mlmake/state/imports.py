@@ -239,8 +239,8 @@ class _SearchPath:
 
     def _starred(self, name: str) -> list[_Module]:
         chain = self._chain(name)
-        if len(chain) <= name.count("."):
-            return chain
+        if not chain:
+            return []
         members = (self._chain(f"{name}.{part}") for part in self._offers(chain[-1]))
         return [*chain, *(module for member in members for module in member)]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from mlmake.cli.place import Place
 from mlmake.cli.words import as_json, params, print_json, state_word, targets, when
 from mlmake.errors import UsageError
 from mlmake.model.project import Project
-from mlmake.model.reason import State
+from mlmake.model.reason import Reason, State
 from mlmake.plan.explain import Explanation
 
 _NAMES = 6
@@ -77,8 +79,16 @@ def _print(project: Project, alike: list[Explanation]) -> None:
         click.echo(f"  {detail.reason}")
         for line in detail.lines:
             click.echo(f"    {click.style(line, fg=_DIFF_COLORS.get(line[:1]))}")
-    for step, reasons in each.roots.items():
-        click.echo(f"  root cause: {project.shown(step)}: {'; '.join(map(str, reasons))}")
+    for reasons, steps in _by_reasons(each.roots).items():
+        more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+        click.echo(f"  root cause: {project.shown(steps[0])}{more}: {'; '.join(map(str, reasons))}")
+
+
+def _by_reasons(roots: Mapping[str, tuple[Reason, ...]]) -> dict[tuple[Reason, ...], list[str]]:
+    groups: dict[tuple[Reason, ...], list[str]] = {}
+    for step, reasons in roots.items():
+        groups.setdefault(reasons, []).append(step)
+    return groups
 
 
 def _since(each: Explanation) -> str:
