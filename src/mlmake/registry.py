@@ -33,12 +33,21 @@ class Registry:
             return cast("type[Any]", getattr(import_module(module), attribute))
         for point in self._points():
             if point.name == name:
-                return cast("type[Any]", point.load())
+                return self._loaded(point)
         near = nearest(name, self.names())
         raise UsageError(
             f"unknown {self.what} {name!r}" + (f"; did you mean {near!r}?" if near else ""),
             hint=f"known: {', '.join(self.names())}",
         )
+
+    def _loaded(self, point: Any) -> type[Any]:
+        try:
+            return cast("type[Any]", point.load())
+        except Exception as error:
+            raise UsageError(
+                f"{self.what} {point.name!r} cannot be loaded from {point.value}: {type(error).__name__}: {error}",
+                hint="install its package anew, or ask its makers",
+            ) from error
 
     def _points(self) -> Iterable[Any]:
         from importlib.metadata import entry_points

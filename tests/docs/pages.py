@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _FENCE = re.compile(r"^```(\w*)$")
 _MARK = re.compile(r"^<!-- (.*) -->$")
 _INSTALLS = re.compile(r"^(python3? -m )?(uv )?pip |venv|^\. |^source ")
-_STEP_LINE = re.compile(r"^\S+ (started: |done in )")
+_STEP_LINE = re.compile(r"^\S+ (started: |done in )|^(done|failed|cancelled|lost) {2}")
 _MASKS = [
     (re.compile(r"\b\d+(\.\d)? s\b|\b\d+ min \d\d s\b"), "0.0 s"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "DATE"),

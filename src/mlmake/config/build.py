@@ -5,87 +5,124 @@ cattrs does the walking; here stand our rules for single values and the wording 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from cattrs import (
     AttributeValidationNote,
     BaseValidationError,
     Converter,
     ForbiddenExtraKeysError,
-    IterableValidationNote,
 )
 
 from mlmake.config import tables
+from mlmake.config.problems import at, below, show
 from mlmake.errors import Problem, nearest
+from mlmake.model.data import Scalar
 from mlmake.model.resources import Resources, parse_duration, parse_size
+from mlmake.model.template import as_text, one_letter_off
 
 T = TypeVar("T")
-_NAMES = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "a table",
-    list: "a list",
+_NAMES = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
+_SIZE = "a size such as '8GiB' or a number of bytes"
+_DURATION = "a duration such as '90s', '2h' or '1h30m', or a number of seconds"
+_RESOURCE_SLIPS = {"cpu": "cpus", "cores": "cpus", "gpu": "gpus", "mem": "memory", "ram": "memory"}
+_OTHER_TOOLS = {
+    "cmd": "command",
+    "run": "command",
+    "shell": "command",
+    "deps": "inputs",
+    "outs": "outputs",
+    "depends_on": "after",
+    "needs": "after",
+    "env": "environment",
+    "foreach": "matrix",
 }
+_NOTES = {"args": "a command holds its arguments itself; 'args' go with a 'script'"}
 
 
 class Wrong(ValueError):
-    """One value that cannot be: what, and the nearest legal word."""
+    """One value that cannot be: what, the nearest legal word, and what to do instead."""
 
-    def __init__(self, what: str, near: str = "") -> None:
+    def __init__(self, what: str, near: str = "", move: str = "") -> None:
         super().__init__(what)
-        self.what = what
+        self.fact = what
+        self.what = f"{what}: {move}" if move else what
         self.near = near
+
+
+class Wrongs(ValueError):
+    """Several values of one table that cannot be, by their keys."""
+
+    def __init__(self, of: Mapping[str, Wrong]) -> None:
+        super().__init__(", ".join(of))
+        self.of = of
 
 
 def build(table: object, into: type[T], where: str, also: tuple[str, ...] = ()) -> T | list[Problem]:
     """`table` as the dataclass `into`, or all that is wrong with it; `also` are legal keys beside its own."""
     try:
-        return CONVERTER.structure(_expect(table, dict), into)
+        return CONVERTER.structure(_table(table), into)
     except Exception as error:
         return list(_problems(error, where, also))
 
 
-def show(value: object) -> str:
-    """A TOML value in an error message: short, and in TOML's spelling where it differs from Python's."""
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _expect(value: Any, kind: type) -> Any:
-    good = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not good:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise Wrong(f"expected {_NAMES[kind]}, got {show(value)}")
+    if kind is int and abs(cast("int", value)) >= 2**63:
+        raise Wrong("expected a whole number, got one too large for TOML")
     return value
 
 
-def _paths(value: Any, _: Any) -> tuple[str, ...]:
+def _table(value: object) -> dict[str, Any]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        raise Wrong("expected a table, got a list of tables; a table's header has single brackets: [name]")
+    return cast("dict[str, Any]", _expect(value, dict))
+
+
+def _number(value: Any, _: object = None) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**63) < value < 2**63:
+        raise Wrong(f"expected a number, got {show(value)}")
+    return float(value)
+
+
+def _amount(value: Any, _: object = None) -> float:
+    if (number := _number(value)) < 0:
+        raise Wrong(f"cannot be negative: {number:g}")
+    return number
+
+
+def _count(value: Any, _: object = None) -> int:
+    number = cast("int", _expect(value, int))
+    if number < 0:
+        raise Wrong(f"cannot be negative: {number}")
+    return number
+
+
+def _paths(value: Any, _: object) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in items):
         raise Wrong(f"expected a path or a list of paths, got {show(value)}")
     return tuple(items)
 
 
-def _words(value: Any, _: Any) -> tuple[str, ...]:
+def _words(value: Any, _: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise Wrong(f"expected a list of texts, got {show(value)}")
     return tuple(value)
 
 
-def _words_or_text(value: Any, _: Any) -> str | tuple[str, ...]:
-    if isinstance(value, str):
+def _words_or_text(value: Any, _: object) -> str | tuple[str, ...]:
+    if isinstance(value, str) and value.strip():
         return value
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and value and value[0] and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise Wrong(f"expected a text or a list of texts, got {show(value)}")
 
 
-def _keys(value: Any, _: Any) -> dict[str, str]:
+def _keys(value: Any, _: object) -> dict[str, str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return {item: item for item in value}
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
@@ -93,118 +130,159 @@ def _keys(value: Any, _: Any) -> dict[str, str]:
     raise Wrong(f'expected a list of parameter keys or a table `own-name = "key"`, got {show(value)}')
 
 
-def _axis(value: Any, _: Any) -> tuple[Any, ...]:
+def _axis(value: Any, _: object) -> tuple[Scalar, ...]:
     if not isinstance(value, list) or not value:
         raise Wrong(f"expected a list of one or more values, got {show(value)}")
+    seen: set[str] = set()
     for item in value:
         if not isinstance(item, str | int | float | bool):
             raise Wrong(f"expected texts, numbers, true or false, got {show(item)}")
-        if isinstance(item, str) and (not item or any(char in "[]=,*" or ord(char) < 32 for char in item)):
-            raise Wrong(
-                f"{show(item)} cannot be part of a step's name: it is empty or holds one of [ ] = , *"
-            )
-    if len(set(map(str, value))) < len(value):
-        raise Wrong(f"a value stands twice in {show(value)}")
+        text = as_text(item)
+        if not text or text != text.strip() or not text.isprintable() or any(char in "[]=,*" for char in text):
+            rule = "no [ ] = , * and no line breaks, no blanks around it" if text else "it is empty"
+            raise Wrong(f"{show(item)} cannot be part of a step's name", move=rule)
+        if text in seen:
+            raise Wrong(f"{show(item)} stands twice: the steps would have one name")
+        seen.add(text)
     return tuple(value)
 
 
-def _parsed(parse: Callable[[str], float]) -> Callable[[Any, Any], float]:
-    def structure(value: Any, _: Any) -> float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return value
+def _parsed(parse: Callable[[str], float], wanted: str) -> Callable[[Any, object], float]:
+    def structure(value: Any, _: object) -> float:
         try:
-            return parse(_expect(value, str))
-        except Wrong:
-            raise
-        except ValueError as error:
-            raise Wrong(str(error)) from None
+            return parse(value) if isinstance(value, str) else _amount(value)
+        except ValueError:
+            raise Wrong(f"expected {wanted}, got {show(value)}") from None
 
     return structure
 
 
-def _salt(value: Any, _: Any) -> str:
+_duration = _parsed(parse_duration, _DURATION)
+_parsed_size = _parsed(parse_size, _SIZE)
+
+
+def _size(value: Any, _: object = None) -> int:
+    return int(_parsed_size(value, None))
+
+
+def _salt(value: Any, _: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Wrong(f"expected a text or a number, got {show(value)}")
     return str(value)
 
 
-def _resources(value: Any, _: Any) -> Resources:
-    amounts = dict(_expect(value, dict))
-    known = {
-        "cpus": _expect(amounts.pop("cpus", 1), float),
-        "memory": int(_parsed(parse_size)(amounts.pop("memory", 0), None)),
-        "gpus": _expect(amounts.pop("gpus", 0), int),
-    }
-    for name, amount in amounts.items():
-        near = nearest(name, known)
-        if near or isinstance(amount, bool) or not isinstance(amount, int | float):
-            raise Wrong(f"{name}: expected a number of the named resource, got {show(amount)}", near)
-    if any(amount < 0 for amount in [*known.values(), *amounts.values()]):
-        raise Wrong(f"amounts cannot be negative: {show(value)}")
-    return Resources(named={name: float(amount) for name, amount in amounts.items()}, **known)
+def _fetch(value: Any, _: object) -> str:
+    legal = ("always", "needed")
+    if value not in legal:
+        raise Wrong(f"expected 'always' or 'needed', got {show(value)}", nearest(str(value)[:20], legal))
+    return cast("str", value)
 
 
-def _maybe_size(value: Any, _: Any) -> int:
-    return int(_parsed(parse_size)(value, None))
+def _resources(value: Any, _: object) -> Resources:
+    read: dict[str, Callable[[Any], Any]] = {"cpus": _amount, "memory": _size, "gpus": _count}
+
+    def amount(name: str, said: Any) -> Any:
+        near = _RESOURCE_SLIPS.get(name) or next((each for each in read if one_letter_off(name, each)), "")
+        if near and name not in read:
+            raise Wrong(f"unknown resource {name!r}", near)
+        return read[name](said) if name in read else _amount(said)
+
+    amounts = _each(_table(value), amount)
+    known = {name: amounts.pop(name) for name in read if name in amounts}
+    return Resources(named=amounts, **known)
+
+
+def _each(table: Mapping[str, Any], read: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Every value of a table as `read` makes it. Raises Wrongs with all that cannot be."""
+    made: dict[str, Any] = {}
+    wrong: dict[str, Wrong] = {}
+    for name, value in table.items():
+        try:
+            made[name] = read(name, value)
+        except Wrong as error:
+            wrong[name] = error
+    if wrong:
+        raise Wrongs(wrong)
+    return made
+
+
+def _items(value: Any, to: Any) -> dict[str, Any]:
+    inner = get_args(to)[1]
+    if inner is Any:
+        return _table(value)
+    return _each(_table(value), lambda _, item: CONVERTER.structure(item, inner))
 
 
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
-    for kind in (str, int, float, bool):
-        converter.register_structure_hook(kind, lambda value, to: _expect(value, to))
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _expect)
     exact: dict[Any, Callable[[Any, Any], Any]] = {
         tables.Paths: _paths,
         tables.Keys: _keys,
         tables.Axis: _axis,
-        tables.Duration: _parsed(parse_duration),
+        tables.Duration: _duration,
         tables.Salt: _salt,
+        tables.Amount: _amount,
+        tables.Count: _count,
+        tables.Fetch: _fetch,
+        tables.Amount | None: _amount,
+        tables.Size | None: _size,
+        float: _number,
         Resources: _resources,
-        float | None: lambda value, _: _expect(value, float),
-        tables.Size | None: _maybe_size,
         str | tuple[str, ...]: _words_or_text,
         tuple[str, ...] | None: _words,
         tuple[str, ...]: _words,
     }
     for to, hook in exact.items():
-        converter.register_structure_hook_func(lambda candidate, to=to: candidate == to, hook)
-    # Any other table of values keeps what TOML gave, so that a wrong shape is told by us and not by Python.
-    converter.register_structure_hook_func(
-        lambda to: get_origin(to) is dict and get_args(to)[1] is Any, lambda value, _: _expect(value, dict)
-    )
+        converter.register_structure_hook_func(_is(to), hook)
+    converter.register_structure_hook_func(lambda to: cast("object", get_origin(to)) is dict, _items)
     return converter
+
+
+def _is(to: object) -> Callable[[object], bool]:
+    return lambda candidate: candidate == to
 
 
 CONVERTER = _converter()
 
 
-def _problems(error: BaseException, where: str, also: tuple[str, ...]) -> list[Problem]:
+def _problems(error: BaseException, where: str, also: tuple[str, ...]) -> Iterator[Problem]:
     if isinstance(error, BaseValidationError):
-        return [
-            problem
-            for inner in error.exceptions
-            for problem in _problems(inner, _path(inner, where), also if _path(inner, where) == where else ())
-        ]
-    if isinstance(error, ForbiddenExtraKeysError):
-        legal = (*_legal(error.cl), *also)
-        return [
-            Problem(where, f"unknown key {key!r}", nearest(key, legal)) for key in sorted(error.extra_fields)
-        ]
-    if isinstance(error, KeyError):
+        for inner in error.exceptions:
+            path = _path(inner, where)
+            yield from _problems(inner, path, also if path == where else ())
+    elif isinstance(error, ForbiddenExtraKeysError):
+        for key in sorted(error.extra_fields):
+            yield unknown_key(key, [*_legal(error.cl), *also], where)
+    elif isinstance(error, KeyError):
         table, _, missing = where.rpartition(".")
-        return [Problem(table, f"key {missing!r} is missing")]
-    if isinstance(error, Wrong):
-        return [Problem(where, error.what, error.near)]
-    if isinstance(error, AttributeError | TypeError | ValueError):
-        return [Problem(where, "expected a table")]
-    raise error
+        yield Problem(table, f"key {missing!r} is missing")
+    elif isinstance(error, Wrong):
+        yield Problem(where, error.what, error.near)
+    elif isinstance(error, Wrongs):
+        for name, wrong in error.of.items():
+            yield Problem(below(where, name), wrong.what, wrong.near)
+    elif isinstance(error, AttributeError | TypeError | ValueError):
+        yield Problem(where, f"cannot be used here: {error}")
+    else:
+        raise error
+
+
+def unknown_key(key: str, legal: list[str], where: str) -> Problem:
+    """The problem of a key that a table does not know."""
+    if key in _NOTES and key not in legal:
+        return Problem(where, f"unknown key {show(key)}: {_NOTES[key]}")
+    meant = _OTHER_TOOLS.get(key, "")
+    near = nearest(key[:50], legal) or (meant if meant in legal else "")
+    known = f"; known: {', '.join(legal)}" if not near and len(legal) <= 12 else ""
+    return Problem(where, f"unknown key {show(key)}{known}", near)
 
 
 def _path(error: BaseException, where: str) -> str:
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            return f"{where}.{note.name}" if where else note.name
-        if isinstance(note, IterableValidationNote):
-            return f"{where}.{note.index}"
+            return f"{where}.{at(note.name)}"
     return where
 
 

@@ -2,374 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
+from math import prod
 
 from mlmake.config import params as keys
-from mlmake.config.build import Wrong
-from mlmake.config.graph import Cycle, in_order
-from mlmake.config.places import NAME, locate
-from mlmake.config.references import Groups, Owners, parse_selector, split_reference
-from mlmake.errors import Problem, nearest
-from mlmake.model.data import Input, Location, Output, Scalar, Source, Value
+from mlmake.config.check import check_given, check_names, check_scripts, check_step, texts_of
+from mlmake.config.connect import Connections
+from mlmake.config.graph import in_order, in_words
+from mlmake.config.owners import Claim, Owners
+from mlmake.config.places import is_glob
+from mlmake.config.problems import Problems, at, below, show
+from mlmake.config.references import Groups
+from mlmake.config.scope import Declared, Scope, where_of
+from mlmake.model.data import Location, Output, Scalar
 from mlmake.model.project import FILE, Pipeline, Project
 from mlmake.model.step import Param, Step, StepSpec
-from mlmake.model.template import NAMESPACES, Placeholder, as_text, fill, placeholders
+from mlmake.model.template import as_text, placeholders
+
+MOST_STEPS = 1_000_000
+"""A matrix with more combinations is a slip: no machine would get through them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Declared:
-    """A pipeline as its tables say: steps that could be built, and the names of those with problems of their own."""
-
-    pipeline: Pipeline
-    specs: dict[str, StepSpec]
-    broken: set[str]
-
-
-def expand(project: Project, pipelines: Mapping[str, Declared], problems: list[Problem]) -> Project:
+def expand(project: Project, pipelines: Mapping[str, Declared], problems: Problems) -> Project:
     """`project` with its pipelines and steps; what is wrong is added to `problems`."""
-    return _Expansion(project, pipelines, problems).run()
+    return _Expansion(Scope(project, pipelines, problems, Groups(), Owners())).run()
 
 
 class _Expansion:
-    def __init__(self, project: Project, pipelines: Mapping[str, Declared], problems: list[Problem]) -> None:
-        self.project = project
-        self.pipelines = pipelines
-        self.problems = problems
-        self.told = set(problems)
-        self.groups = Groups()
-        self.owners = Owners()
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.problems = scope.problems
         self.drafts: list[Step] = []
+        self.given: set[tuple[str, ...]] = set()
+        self.alike: set[str] = set()
+        self.implied: list[tuple[str, str]] = []
 
     def run(self) -> Project:
-        for declared in self.pipelines.values():
+        for declared in self.scope.pipelines.values():
             for spec in declared.specs.values():
                 self._declare(declared.pipeline, spec)
-        for problem in self.owners.overlaps():
-            self._tell(problem)
-        self._check_names()
-        steps = {draft.id: self._connected(draft) for draft in self.drafts}
-        try:
-            ordered = in_order(steps)
-        except Cycle as cycle:
-            self._tell(Problem("pipelines", f"cycle: {cycle}"))
-            ordered = list(steps.values())
-        by_pipeline: dict[str, list[Step]] = {name: [] for name in self.pipelines}
+        self._check_overlaps()
+        check_names(self.scope)
+        for name, declared in self.scope.pipelines.items():
+            for spec in declared.specs.values():
+                check_scripts(self.scope, spec, where_of(name, spec.name))
+        return self._connected()
+
+    def _connected(self) -> Project:
+        connections = Connections(self.scope)
+        steps = {draft.id: connections.connected(draft) for draft in self.drafts}
+        ordered, cycles = in_order(steps)
+        for cycle in cycles:
+            first = steps[cycle[0]]
+            self.problems.tell_one_of(
+                where_of(first.pipeline, first.group), f"cycle: {in_words([*map(self.scope.shown, cycle)])}"
+            )
+        by_pipeline: dict[str, list[Step]] = {name: [] for name in self.scope.pipelines}
         for step in steps.values():
             by_pipeline[step.pipeline].append(step)
         return replace(
-            self.project,
+            self.scope.project,
             pipelines={
                 name: replace(declared.pipeline, steps=tuple(by_pipeline[name]))
-                for name, declared in self.pipelines.items()
+                for name, declared in self.scope.pipelines.items()
             },
             steps={step.id: step for step in ordered},
-            owners=self.owners.by_path(),
+            owners=self.scope.owners.by_path(),
         )
 
-    def _tell(self, problem: Problem) -> None:
-        if problem not in self.told:
-            self.told.add(problem)
-            self.problems.append(problem)
-
-    # A step by itself: combinations, parameters, outputs.
+    # A step by itself: combinations, outputs, parameters.
 
     def _declare(self, pipeline: Pipeline, spec: StepSpec) -> None:
-        where = _where(pipeline.name, spec.name)
-        self._check_spec(spec, where)
+        where = where_of(pipeline.name, spec.name)
+        check_step(self.scope, spec, where)
+        count = prod(len(values) for values in spec.matrix.values())
+        if count > MOST_STEPS:
+            self.problems.tell(f"{where}.matrix", f"{count:,} combinations; at most {MOST_STEPS:,} are possible")
+            return
+        self.implied = [
+            (f"{where}.{key}", found.name)
+            for key, texts in texts_of(spec.kind)
+            for found in placeholders(texts)
+            if found.space == "params"
+        ]
         for values in product(*spec.matrix.values()):
-            matrix = dict(zip(spec.matrix, values, strict=True))
-            name = (
-                f"{spec.name}[{','.join(f'{k}={as_text(v)}' for k, v in matrix.items())}]"
-                if matrix
-                else spec.name
-            )
-            draft = Step(
-                id=f"{pipeline.name}.{name}",
-                name=name,
-                pipeline=pipeline.name,
-                spec=spec,
-                matrix=matrix,
-                inputs=(),
-                outputs=tuple(self._outputs(pipeline, spec, matrix, where)),
-                params=tuple(self._params(pipeline, spec, matrix, where)),
-            )
-            self.drafts.append(draft)
-            self.groups.add(draft)
-            for output in draft.outputs:
-                self._own(draft, output, where)
+            self._draft(pipeline, spec, dict(zip(spec.matrix, values, strict=True)), where)
+
+    def _draft(self, pipeline: Pipeline, spec: StepSpec, matrix: Mapping[str, Scalar], where: str) -> None:
+        combination = ",".join(f"{axis}={as_text(value)}" for axis, value in matrix.items())
+        name = f"{spec.name}[{combination}]" if matrix else spec.name
+        draft = Step(
+            id=f"{pipeline.name}.{name}",
+            name=name,
+            pipeline=pipeline.name,
+            spec=spec,
+            matrix=matrix,
+            inputs=(),
+            outputs=tuple(self._outputs(pipeline, spec, matrix, where)),
+            params=tuple(self._params(pipeline, spec, matrix, where).values()),
+        )
+        self.drafts.append(draft)
+        self.scope.groups.add(draft)
+        for output in draft.outputs:
+            self._own(draft, output, where)
+        names = tuple(param.name for param in draft.params)
+        if (where, *names) not in self.given:
+            self.given.add((where, *names))
+            check_given(self.scope, draft, names, where)
 
     def _own(self, draft: Step, output: Output, where: str) -> None:
-        other = self.owners.claim(output.location, draft.id)
+        place = below(f"{where}.{'metrics' if output.is_metrics else 'outputs'}", output.name)
+        other = self.scope.owners.claim(Claim(draft, output.location, place))
         if other is None:
             return
-        hint = ""
-        if draft.matrix and self.groups.group_of(other) == self.groups.group_of(draft.id):
-            axes = " ".join(f"{{matrix.{axis}}}" for axis in draft.matrix)
-            hint = f"; name it apart with {axes}"
-        self._tell(
-            Problem(
-                f"{where}.outputs.{output.name}",
-                f"{output.location.text!r} is an output of both {other} and {draft.id}{hint}",
-            )
-        )
+        said, first, second = show(output.location.text), self.scope.shown(other.step.id), self.scope.shown(draft.id)
+        if other.step.id == draft.id:
+            self.problems.tell_one_of(place, f"{said} is an output of {first} already")
+        elif other.step.spec is not draft.spec:
+            self.problems.tell_one_of(place, f"{said} is an output of both {first} and {second}")
+        elif place not in self.alike:  # once for all combinations
+            self.alike.add(place)
+            apart = [f"{{matrix.{axis}}}" for axis in draft.matrix if draft.matrix[axis] != other.step.matrix[axis]]
+            move = f"name it apart with {' and '.join(apart)}"
+            self.problems.tell(place, f"{said} is an output of both {first} and {second}: {move}")
 
     def _outputs(
         self, pipeline: Pipeline, spec: StepSpec, matrix: Mapping[str, Scalar], where: str
     ) -> Iterator[Output]:
         for is_metrics, table in ((False, spec.outputs), (True, spec.metrics)):
             for name, text in table.items():
-                at = f"{where}.{'metrics' if is_metrics else 'outputs'}.{name}"
-                location = self._locate(self._filled(text, pipeline, matrix, at), at)
-                if location is None:
+                place = below(f"{where}.{'metrics' if is_metrics else 'outputs'}", name)
+                filled = self.scope.filled(text, pipeline.name, matrix, place)
+                location = self.scope.locate(filled, place) if filled is not None else None
+                if location is None or filled is None:
                     continue
-                if location.path == f"{self.project.root}/{FILE}" or location.path == self.project.root:
-                    self._tell(Problem(at, f"{text!r} cannot be an output"))
-                elif is_metrics and location.is_folder:
-                    self._tell(Problem(at, f"metrics are a JSON file, not a folder: {text!r}"))
+                if problem := self._no_output(filled, location, is_metrics):
+                    self.problems.tell_one_of(place, problem)
                 else:
                     yield Output(name, location, is_metrics)
 
-    def _params(
-        self, pipeline: Pipeline, spec: StepSpec, matrix: Mapping[str, Scalar], where: str
-    ) -> Iterator[Param]:
-        for own, template in spec.params.items():
-            key = self._filled(template, pipeline, matrix, f"{where}.params")
-            name = key if own == template else own
-            try:
-                value = keys.find(pipeline.params, key)
-            except KeyError:
-                self._unknown_param(pipeline, key, f"{where}.params")
-                continue
-            for suffix, leaf in keys.leaves(value, ""):
-                yield Param(_joined(name, suffix), _joined(key, suffix), leaf)
-        named = {*spec.params}
-        for found in dict.fromkeys(placeholders(spec.kind.words())):
-            if found.space == "params" and found.name not in named:
-                yield from self._implied(pipeline, found.name, named, where)
-
-    def _implied(self, pipeline: Pipeline, name: str, named: set[str], where: str) -> Iterator[Param]:
-        """A parameter that the command line names counts as if `params` had named it."""
-        if any(name.startswith(f"{each}.") for each in named):
-            return
-        try:
-            yield Param(name, name, keys.find(pipeline.params, name))
-        except KeyError:
-            self._unknown_param(pipeline, name, where)
-
-    def _unknown_param(self, pipeline: Pipeline, key: str, where: str) -> None:
-        near = nearest(key, keys.every_key(pipeline.params))
-        self._tell(
-            Problem(where, f"unknown parameter {key!r}: not in pipelines.{pipeline.name}.params", near)
-        )
-
-    def _filled(self, text: str, pipeline: Pipeline, matrix: Mapping[str, Scalar], where: str) -> str:
-        def value(space: str, name: str) -> str | None:
-            legal: Iterable[str]
-            if space == "matrix":
-                legal = matrix
-                if name in matrix:
-                    return as_text(matrix[name])
-            elif space == "params":
-                legal = keys.every_key(pipeline.params)
-                if (found := self._scalar(pipeline, name)) is not None:
-                    return found
-            else:
-                self._tell(
-                    Problem(
-                        where, f"{{{space}.{name}}} cannot stand here: only {{matrix.…}} and {{params.…}}"
-                    )
-                )
-                return None
-            self._tell(Problem(where, f"unknown {{{space}.{name}}}", nearest(name, legal)))
-            return None
-
-        return fill(text, value)
-
-    @staticmethod
-    def _scalar(pipeline: Pipeline, key: str) -> str | None:
-        try:
-            value: Value = keys.find(pipeline.params, key)
-        except KeyError:
-            return None
-        return None if isinstance(value, Mapping | list) else as_text(value)
-
-    def _locate(self, text: str, where: str, globs: bool = False) -> Location | None:
-        try:
-            return locate(text, self.project.root, self.project.datastores, globs)
-        except Wrong as wrong:
-            self._tell(Problem(where, wrong.what, wrong.near))
-            return None
-
-    # A step among the others: inputs and order.
-
-    def _connected(self, draft: Step) -> Step:
-        where = _where(draft.pipeline, draft.group)
-        pipeline = self.pipelines[draft.pipeline].pipeline
-        inputs = []
-        for name, texts in draft.spec.inputs.items():
-            at = f"{where}.inputs.{name}"
-            filled = [self._filled(text, pipeline, draft.matrix, at) for text in texts]
-            sources = tuple(source for text in filled for source in self._sources(text, draft, at))
-            inputs.append(Input(name, sources))
-        after = [
-            each.id
-            for text in draft.spec.after
-            for each in self._steps_named(
-                self._filled(text, pipeline, draft.matrix, where), draft, f"{where}.after"
-            )
-        ]
-        producers = dict.fromkeys(p for each in inputs for source in each.sources for p in source.producers)
-        return replace(
-            draft,
-            inputs=tuple(inputs),
-            producers=tuple(producers),
-            after=tuple(each for each in dict.fromkeys(after) if each not in producers),
-        )
-
-    def _sources(self, text: str, draft: Step, where: str) -> Iterator[Source]:
+    def _no_output(self, text: str, location: Location, is_metrics: bool) -> str:
+        """Why a path cannot be an output; "" if it can."""
+        root = self.scope.project.root
         if text.startswith("@"):
-            yield from self._referenced(text, draft, where)
-            return
-        location = self._locate(text, where, globs=True)
-        if location is not None:
-            yield Source(location, self.owners.producers(location))
+            return f"{show(text)} is a reference: an output is a path that the step writes"
+        if location.path == f"{root}/{FILE}" or f"{root}/".startswith(f"{location.path.rstrip('/')}/"):
+            return f"{show(text)} cannot be an output: it holds {FILE}"
+        if is_glob(text) and "://" not in text:
+            return f"{show(text)} is a glob: for several files name a folder, with a / at its end"
+        if is_metrics and location.is_folder:
+            return f"metrics are a JSON file, not a folder: {show(text)}"
+        return ""
 
-    def _referenced(self, text: str, draft: Step, where: str) -> Iterator[Source]:
-        try:
-            name, output = split_reference(text)
-        except Wrong as wrong:
-            self._tell(Problem(where, wrong.what))
-            return
-        for step in self._steps_named(name, draft, where, text):
-            found = self._output_of(step, output, text, where)
-            if found is not None:
-                yield Source(found.location, (step.id,))
-
-    def _output_of(self, step: Step, name: str, text: str, where: str) -> Output | None:
-        if name:
-            for output in step.outputs:
-                if output.name == name:
-                    return output
-            near = nearest(name, [output.name for output in step.outputs])
-            self._tell(
-                Problem(where, f"unknown reference {text!r}: step {step.group} has no output {name!r}", near)
-            )
-        elif len(step.outputs) == 1:
-            return step.outputs[0]
-        else:
-            names = ", ".join(output.name for output in step.outputs) or "none"
-            self._tell(Problem(where, f"{text!r} names no output of step {step.group}; it has: {names}"))
-        return None
-
-    def _steps_named(self, name: str, draft: Step, where: str, said: str = "") -> list[Step]:
-        """The steps that `step`, `step[axis=value]` or `pipeline.step` stands for, seen from `draft`."""
-        try:
-            pipeline, group, selector = parse_selector(name)
-        except Wrong as wrong:
-            self._tell(Problem(where, wrong.what))
-            return []
-        pipeline = pipeline or draft.pipeline
-        declared = self.pipelines.get(pipeline)
-        if declared is None:
-            self._tell(Problem(where, f"unknown pipeline {pipeline!r}", nearest(pipeline, self.pipelines)))
-            return []
-        if group in declared.broken:
-            return []
-        if group not in declared.specs:
-            near = nearest(group, [*declared.specs, *declared.broken])
-            quoted = f"unknown reference {said!r}: no step {group!r}" if said else f"unknown step {group!r}"
-            self._tell(Problem(where, quoted, near))
-            return []
-        unknown = [axis for axis in selector if axis not in declared.specs[group].matrix]
-        if unknown:
-            near = nearest(unknown[0], declared.specs[group].matrix)
-            self._tell(Problem(where, f"step {group!r} has no matrix axis {unknown[0]!r}", near))
-            return []
-        found = self.groups.select(pipeline, group, selector)
-        if not found:
-            self._tell(Problem(where, f"no combination {name!r} of step {group!r}"))
+    def _params(self, pipeline: Pipeline, spec: StepSpec, matrix: Mapping[str, Scalar], where: str) -> dict[str, Param]:
+        found: dict[str, Param] = {}
+        for own, template in spec.params.items():
+            key = self.scope.filled(template, pipeline.name, matrix, f"{where}.params")
+            if key is not None:
+                self._add(found, pipeline, key if own == template else own, key, f"{where}.params")
+        for place, name in self.implied:
+            if name not in found:
+                self._imply(found, pipeline, name, place)
         return found
 
-    # Checks that need no combination.
+    def _add(self, found: dict[str, Param], pipeline: Pipeline, name: str, key: str, where: str) -> None:
+        """The parameter at `key`, or each one in the table there, under the step's own name for it."""
+        try:
+            value = keys.find(pipeline.params, key)
+        except KeyError:
+            self.scope.unknown_param(pipeline.name, key, where)
+            return
+        for suffix, leaf in keys.leaves(value, ""):
+            param = Param(_joined(name, suffix), _joined(key, suffix), leaf)
+            if found.setdefault(param.name, param).key != param.key:
+                self.problems.tell_one_of(where, f"two parameters would be named {show(param.name)}: rename one")
 
-    def _check_spec(self, spec: StepSpec, where: str) -> None:
-        for table in ("inputs", "outputs", "metrics", "matrix"):
-            for name in getattr(spec, table):
-                if not NAME.fullmatch(name):
-                    self._tell(
-                        Problem(f"{where}.{table}", f"{name!r} is no name: use letters, digits, _ and -")
-                    )
-        for name in spec.outputs.keys() & spec.metrics.keys():
-            self._tell(Problem(f"{where}.metrics", f"{name!r} is the name of an output already"))
-        for found in placeholders(spec.kind.words()):
-            self._check_placeholder(found, spec, where)
-        if getattr(spec.kind, "args", ()) is None:
-            self._check_flags(spec, where)
-        for script in spec.kind.code().scripts:
-            self._locate(script, f"{where}.script")
+    def _imply(self, found: dict[str, Param], pipeline: Pipeline, name: str, where: str) -> None:
+        """A parameter that the command line names counts as if `params` had named it."""
+        inner = next((each for each in found if each.startswith(f"{name}.")), "")
+        try:
+            value = None if inner else keys.find(pipeline.params, name)
+        except KeyError:
+            self._unknown_placeholder(found, pipeline, name, where)
+            return
+        if inner or isinstance(value, Mapping):
+            key = inner or next((f"{name}.{each}" for each, _ in keys.leaves(value, "")), "")
+            move = f": name one of its keys, such as {{params.{key}}}" if key else " and empty"
+            self.problems.tell_one_of(where, f"{{params.{name}}} is a table{move}")
+        else:
+            found[name] = Param(name, name, value)
 
-    def _check_placeholder(self, found: Placeholder, spec: StepSpec, where: str) -> None:
-        legal: dict[str, Iterable[str]] = {
-            "inputs": spec.inputs,
-            "outputs": [*spec.outputs, *spec.metrics],
-            "matrix": spec.matrix,
-        }
-        if found.space not in NAMESPACES:
-            near = nearest(found.space, NAMESPACES)
-            if near:
-                self._tell(Problem(where, f"unknown placeholder {{{found.space}.{found.name}}}", near))
-        elif found.space in legal and found.name not in legal[found.space]:
-            near = nearest(found.name, legal[found.space])
-            self._tell(Problem(where, f"unknown placeholder {{{found.space}.{found.name}}}", near))
+    def _unknown_placeholder(self, found: dict[str, Param], pipeline: Pipeline, name: str, where: str) -> None:
+        near = self.problems.near(name, [*found, *keys.every_key(pipeline.params)])
+        none = f": not in {at('pipelines', pipeline.name, 'params')}"
+        self.problems.tell_one_of(where, f"unknown placeholder {{params.{name}}}{none}", near and f"{{params.{near}}}")
 
-    def _check_flags(self, spec: StepSpec, where: str) -> None:
-        names = [*spec.inputs, *spec.outputs, *spec.metrics, *spec.params, *spec.matrix]
-        flags = [name.replace(".", "-") for name in names]
-        for flag in dict.fromkeys(flag for flag in flags if flags.count(flag) > 1):
-            self._tell(
-                Problem(where, f"two values would be handed over as --{flag}: rename one, or give 'args'")
-            )
+    # The outputs of all.
 
-    def _check_names(self) -> None:
-        project = self.project
-        for declared in self.pipelines.values():
-            for spec in declared.specs.values():
-                where = _where(declared.pipeline.name, spec.name)
-                targets = {"local", *project.computes}
-                if spec.compute not in targets:
-                    near = nearest(spec.compute, targets)
-                    self._tell(Problem(f"{where}.compute", f"unknown compute target {spec.compute!r}", near))
-                known = {"system", *project.environments}
-                if spec.environment not in known:
-                    near = nearest(spec.environment, known)
-                    self._tell(
-                        Problem(f"{where}.environment", f"unknown environment {spec.environment!r}", near)
-                    )
-        for compute in project.computes.values():
-            members = [*compute.options.get("of", ()), *filter(None, [compute.options.get("via", "")])]
-            for member in members:
-                if member not in {"local", *project.computes}:
-                    near = nearest(member, {"local", *project.computes})
-                    self._tell(Problem(f"compute.{compute.name}", f"unknown compute target {member!r}", near))
-        self._check_default()
-
-    def _check_default(self) -> None:
-        default = self.project.default
-        legal = {*self.pipelines, *self.owners.texts()}
-        for declared in self.pipelines.values():
-            legal |= {*declared.specs, *declared.broken}
-        legal |= {draft.id for draft in self.drafts} | {draft.name for draft in self.drafts}
-        legal |= {f"{draft.pipeline}.{draft.group}" for draft in self.drafts}
-        if default and default not in legal:
-            what = f"{default!r} is no pipeline, step or output"
-            self._tell(Problem("project.default", what, nearest(default, legal)))
-
-
-def _where(pipeline: str, step: str) -> str:
-    return f"pipelines.{pipeline}.steps.{step}"
+    def _check_overlaps(self) -> None:
+        for outer, inner in self.scope.owners.overlaps():
+            owner = self.scope.shown(outer.step.id)
+            what = f"{show(inner.location.text)} lies inside {show(outer.location.text)}, an output of {owner}"
+            self.problems.tell_one_of(inner.where, what)
 
 
 def _joined(name: str, suffix: str) -> str:
-    return f"{name}.{suffix}" if suffix else name
+    return f"{name}.{suffix}" if name and suffix else name or suffix

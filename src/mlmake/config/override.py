@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import tomli
 
-from mlmake.config.build import show
-from mlmake.config.expand import Declared
 from mlmake.config.params import every_key, find, replaced
+from mlmake.config.problems import show
+from mlmake.config.scope import Declared
 from mlmake.errors import UsageError, nearest
 from mlmake.model.data import Value
 
@@ -21,19 +21,20 @@ def override(pipelines: Mapping[str, Declared], texts: Sequence[str]) -> dict[st
     result = dict(pipelines)
     for text in texts:
         key, equals, value = text.partition("=")
+        said = f"-p {text if len(text) <= 60 else text[:57] + '...'}"
         if not equals:
-            raise UsageError(f"-p {text}: expected key=value")
+            raise UsageError(f"{said}: expected key=value")
         holders = [name for name, each in result.items() if key in set(every_key(each.pipeline.params))]
         if not holders:
             legal = [each for declared in result.values() for each in every_key(declared.pipeline.params)]
-            near = nearest(key, legal)
+            near = nearest(key[:100], legal)
             raise UsageError(
-                f"-p {text}: unknown parameter {key!r}" + (f"; did you mean {near!r}?" if near else ""),
+                f"{said}: unknown parameter {key!r}" + (f"; did you mean {near!r}?" if near else ""),
                 hint=f"known: {', '.join(dict.fromkeys(legal)) or 'none: no pipeline has params'}",
             )
         for name in holders:
             pipeline = result[name].pipeline
-            typed = convert(value, find(pipeline.params, key), text)
+            typed = convert(value, find(pipeline.params, key), said)
             pipeline = replace(pipeline, params=replaced(pipeline.params, key, typed))
             result[name] = replace(result[name], pipeline=pipeline)
     return result
@@ -48,17 +49,17 @@ def convert(text: str, old: Value, said: str) -> Value:
             try:
                 return parse(text)
             except (ValueError, KeyError):
-                raise UsageError(f"-p {said}: expected {name}, as in the file ({show(old)})") from None
+                raise UsageError(f"{said}: expected {name}, as in the file ({show(old)})") from None
     return _same_type(text, old, said)
 
 
 def _same_type(text: str, old: Value, said: str) -> Value:
     try:
         value = tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = None
     if type(value) is not type(old):
-        raise UsageError(f"-p {said}: expected a TOML value such as the file's {show(old)}")
+        raise UsageError(f"{said}: expected a TOML value such as the file's {show(old)}")
     return value
 
 

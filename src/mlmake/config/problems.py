@@ -15,13 +15,13 @@ _LONG = 100
 
 
 class Problems:
-    """Collects problems. Many of one kind at one place (a matrix of thousands) are folded into a line with their number."""
+    """Collects problems; of many of one kind at one place, as a matrix gives, only the number is told."""
 
     def __init__(self) -> None:
         self._told: dict[Problem, None] = {}
         self._last: dict[str, Problem] = {}
         self._more: Counter[str] = Counter()
-        self._words_left = 200_000
+        self._words_left = 50_000
 
     def __len__(self) -> int:
         return len(self._told)
@@ -45,7 +45,7 @@ class Problems:
             self._last[where] = problem
 
     def near(self, word: str, legal: Iterable[str]) -> str:
-        """The legal word closest to `word`; "" where none is, or after so many questions that answers would take long."""
+        """The legal word closest to `word`; "" where none is, or where so much was asked that it would take long."""
         if self._words_left <= 0 or len(word) > _LONG:
             return ""
         words = list(legal)
@@ -83,7 +83,7 @@ def _spelled(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return repr(value[:80])
+        return repr(value if len(value) <= 57 else value[:55] + "…")
     if isinstance(value, list | tuple):
         return f"[{', '.join(_spelled(item) for item in value[:20])}]"
     if isinstance(value, dict):

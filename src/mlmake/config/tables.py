@@ -21,6 +21,12 @@ Duration = NewType("Duration", float)
 """Seconds, from `2h`."""
 Salt = NewType("Salt", str)
 """A text or a number, kept as text."""
+Amount = NewType("Amount", float)
+"""A number, zero or more."""
+Count = NewType("Count", int)
+"""A whole number, zero or more."""
+Fetch = NewType("Fetch", str)
+"""`always` or `needed`."""
 
 
 def setting(doc: str, default: Any = MISSING) -> Any:
@@ -37,9 +43,7 @@ class ProjectTable:
     """`[project]`"""
 
     name: str = setting("The project's name; by default its folder's.", "")
-    default: str = setting(
-        "What a bare `mlmake` builds: a pipeline, step or output. By default everything.", ""
-    )
+    default: str = setting("What a bare `mlmake` builds: a pipeline, step or output. By default everything.", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +64,10 @@ class OffersTable:
     """Keys that every compute target knows."""
 
     kind: str = setting("`local`, `ssh`, `docker` or `pool`.", "local")
-    cpus: float | None = setting("CPUs that steps may use at once. By default all that the target has.", None)
+    cpus: Amount | None = setting("CPUs that steps may use at once. By default all that the target has.", None)
     memory: Size | None = setting("Memory that steps may use at once, such as `64GiB`.", None)
-    gpus: int = setting("GPUs that steps may lease.", 0)
-    resources: dict[str, float] = setting("Named resources, such as `{ licence = 2 }`.", {})
+    gpus: Count = setting("GPUs that steps may lease.", 0)
+    resources: dict[str, Amount] = setting("Named resources, such as `{ licence = 2 }`.", {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +81,10 @@ class SshTable(OffersTable):
 
     host: str = setting("An alias of ~/.ssh/config, or `user@host:port`.")
     user: str = setting("The user to log in as.", "")
-    port: int = setting("The port of sshd.", 0)
+    port: Count = setting("The port of sshd.", 0)
     key: str = setting("A private key file.", "")
     root: str = setting("The folder on the host that holds all that mlmake writes there.", "~/.mlmake")
-    fetch: str = setting("When outputs come back: `always` or `needed`.", "needed")
+    fetch: Fetch = setting("When outputs come back: `always` or `needed`.", "needed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +117,8 @@ class PipelineTable:
     """`[pipelines.NAME]`"""
 
     description: str = setting("A sentence for people.", "")
-    params: dict[str, Value] = setting(
-        "Parameters, nested as you like; steps name those that count for them.", {}
-    )
-    steps: dict[str, dict[str, Value]] = setting("The steps, a table each.", {})
+    params: dict[str, Value] = setting("Parameters, nested as you like; steps name those that count for them.", {})
+    steps: dict[str, Value] = setting("The steps, a table each.", {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +139,9 @@ class StepTable:
     after: tuple[str, ...] = setting("Steps that come first without handing over data.", ())
     compute: str = setting("The compute target.", "local")
     environment: str = setting("The environment.", "system")
-    resources: Resources = setting(
-        "What it takes of its target: cpus, memory, gpus, named resources.", Resources()
-    )
-    retries: int = setting("How often a failed attempt is tried again.", 0)
+    resources: Resources = setting("What it takes of its target: cpus, memory, gpus, named resources.", Resources())
+    retries: Count = setting("How often a failed attempt is tried again.", 0)
     timeout: Duration = setting("When an attempt is ended, such as `2h`.", 0.0)
-    in_place: bool = setting(
-        "The script writes to the real output paths; old outputs are set aside meanwhile.", False
-    )
+    in_place: bool = setting("The script writes to the real output paths; old outputs are set aside meanwhile.", False)
     reuse: bool = setting("`false` runs it in every build.", True)
     version: Salt = setting("A salt: another value makes it stale.", "")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from doit.control import ExecNode, TaskControl, TaskDispatcher
-from doit.exceptions import BaseFail, TaskFailed
+from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.runner import Runner as DoitRunner
 from doit.task import Task, dict_to_task
 
 from mlmake.engine.jobs import GRACE, Jobs
 from mlmake.engine.ledger import Ledger
-from mlmake.model.events import Sink, StepBlocked, StepSpared
+from mlmake.model.events import Sink, StepBlocked, StepSpared, Stopping
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Outcome
 from mlmake.model.step import Step
@@ -34,9 +34,9 @@ def task_name(step: str) -> str:
 
 def tasks(steps: Iterable[Step], action: Callable[[Step], Any] | None = None) -> Iterator[dict[str, Any]]:
     """A doit task dict per step, in the order of `steps`; order on steps that are not among them is dropped."""
-    known: set[str] = set()
+    steps = list(steps)
+    known = {step.id for step in steps}
     for step in steps:
-        known.add(step.id)
         files = [source.location for each in step.inputs for source in each.sources if not source.location.pattern]
         yield {
             "name": task_name(step.id),
@@ -68,10 +68,12 @@ def runner(
 
 
 def run(runner: Runner) -> None:
-    """Let doit order the runner's steps and run as many as must run."""
+    """Let doit order the runner's steps and run as many as must run. doit's own complaints come out as errors."""
     control = TaskControl([dict_to_task({**task, "actions": []}) for task in tasks(runner.steps)])
     control.process(None)
     runner.run_all(control.task_dispatcher())
+    if runner.reporter.problem:
+        raise RuntimeError(runner.reporter.problem)
 
 
 def remaining(steps: list[Step], seconds: Mapping[str, float]) -> dict[str, float]:
@@ -84,6 +86,17 @@ def remaining(steps: list[Step], seconds: Mapping[str, float]) -> dict[str, floa
         for above in step.upstream:
             below[above] = max(below.get(above, 0.0), total[step.id])
     return total
+
+
+def invalid(message: str) -> Exception:
+    """doit's way to say that a dodo.py is wrong."""
+    error: Exception = InvalidDodoFile(message)
+    return error
+
+
+def failure(message: str) -> object:
+    """doit's way to say that a task failed."""
+    return TaskFailed(message)
 
 
 class _Status(NamedTuple):
@@ -167,20 +180,25 @@ class Runner(DoitRunner):  # type: ignore[misc]
         self._sink = sink
         self._remaining = remaining
         self._places = {step.id: place for place, step in enumerate(database.steps.values())}
-        self.stopped = False
+        self.stopped = ""
         self._grace = GRACE
+        self._is_told = False
         self.spared = 0
-        self.blocked = 0
+        self._blocked: set[str] = set()
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
 
     @property
     def steps(self) -> Iterable[Step]:
         return self._database.steps.values()
 
-    def stop(self, grace: float) -> None:
-        """Start nothing more and end what runs; may be called from a signal handler."""
-        self.stopped = True
-        self._grace = grace
+    @property
+    def blocked(self) -> int:
+        return len(self._blocked)
+
+    def stop(self, signal: str, gently: bool) -> None:
+        """Start nothing more and end what runs. Safe in a signal handler: all it says is said by `run_tasks`."""
+        self.stopped = signal
+        self._grace = GRACE if gently else 0.0
         self._stop_running = True
         self._jobs.nudge()
 
@@ -190,7 +208,7 @@ class Runner(DoitRunner):  # type: ignore[misc]
         self._feed(task_dispatcher, None, nodes)
         while self._jobs.busy:
             if self.stopped:
-                self._jobs.cancel(self._grace)
+                self._cancel()
             elif self._stop_running:
                 self._jobs.drop_queued()
             for result in self._jobs.wait():
@@ -199,6 +217,12 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 failure = None if result.outcome is Outcome.DONE else TaskFailed(result.outcome.value)
                 self.process_task_result(node, failure)
                 self._feed(task_dispatcher, node, nodes)
+
+    def _cancel(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._sink(Stopping(self.stopped, self._jobs.running))
+        self._jobs.cancel(self._grace)
 
     def _feed(self, dispatcher: TaskDispatcher, node: ExecNode | None, nodes: dict[str, ExecNode]) -> None:
         """Hand `node`, which has ended, to the dispatcher, and every node that is ready now to `Jobs`."""
@@ -220,7 +244,11 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 self.spared += 1
 
     def _tell_blocked(self, node: ExecNode) -> None:
-        self.blocked += 1
-        failed = [self._database.steps[bad.task.name].id for bad in node.bad_deps]
-        reasons = tuple(Reason(cause=Cause.UPSTREAM_FAILED, subject=step) for step in failed)
-        self._sink(StepBlocked(self._database.steps[node.task.name].id, reasons))
+        step = self._database.steps[node.task.name].id
+        above = [self._database.steps[bad.task.name].id for bad in node.bad_deps]
+        reasons = [
+            Reason(cause=Cause.UPSTREAM_BLOCKED if bad in self._blocked else Cause.UPSTREAM_FAILED, subject=bad)
+            for bad in above
+        ]
+        self._blocked.add(step)
+        self._sink(StepBlocked(step, tuple(reasons)))

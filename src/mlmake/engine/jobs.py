@@ -1,4 +1,4 @@
-"""Steps on their way through a target: queued until there is room, started, waited for, retried, timed out, cancelled."""
+"""Steps on their way through a target: queued until there is room, started, retried, timed out, cancelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mlmake.engine.ledger import Ledger
+from mlmake.engine.ledger import Ledger, Look
 from mlmake.engine.request import call_for, job_for
 from mlmake.engine.slots import Slots
 from mlmake.engine.staging import Stage, stage
@@ -25,7 +26,6 @@ from mlmake.model.project import Project
 from mlmake.model.reason import Reason
 from mlmake.model.run import Item, Outcome, StepRun
 from mlmake.model.step import Step
-from mlmake.state.fingerprint import Fingerprint
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -34,19 +34,29 @@ _HASH_INLINE = 8 << 20
 """Outputs of fewer bytes are hashed at once: handing them to a thread would cost more."""
 
 
+@dataclass(order=True, slots=True)
+class _Queued:
+    rank: tuple[float, int]
+    step: Step = field(compare=False)
+    reasons: tuple[Reason, ...] = field(compare=False)
+    number: int = field(compare=False, default=1)
+    not_before: float = field(compare=False, default=0.0)
+
+
 @dataclass(slots=True)
 class Attempt:
     """One attempt of a step from its start to its end."""
 
-    step: Step
-    number: int
-    reasons: tuple[Reason, ...]
+    queued: _Queued
     stage: Stage
-    before: Fingerprint
+    before: Look
     step_run: StepRun
-    handle: str
     deadline: float | None
     timed_out: bool = False
+
+    @property
+    def step(self) -> Step:
+        return self.queued.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +72,6 @@ class _Hashed:
     attempt: Attempt
     outputs: tuple[Item, ...] | None
     problem: str = ""
-
-
-@dataclass(order=True, slots=True)
-class _Queued:
-    rank: tuple[float, int]
-    step: Step = field(compare=False)
-    reasons: tuple[Reason, ...] = field(compare=False)
-    number: int = field(compare=False, default=1)
-    not_before: float = field(compare=False, default=0.0)
 
 
 class Jobs:
@@ -99,7 +100,7 @@ class Jobs:
         self._running: dict[str, Attempt] = {}
         self._hashing = 0
         self._results: list[Result] = []
-        self._arrivals: queue.SimpleQueue[Finished | _Hashed | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Finished | _Hashed | Exception | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="mlmake-hash")
         self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
         self._closed = False
@@ -132,8 +133,8 @@ class Jobs:
         self._queue.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
-            step_run = self._new_step_run(queued, self._home.log(self._run, queued.step.id, queued.number - 1))
-            self._end_badly(replace(step_run, message="not tried again"), queued.step, Outcome.CANCELLED)
+            tried = replace(queued, number=queued.number - 1)
+            self._end_badly(self._new_step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
 
     def cancel(self, grace: float) -> None:
         """End everything."""
@@ -176,36 +177,36 @@ class Jobs:
 
     def _start(self, queued: _Queued) -> None:
         step = queued.step
+        step_run = self._new_step_run(queued)
+        os.makedirs(os.path.join(self._project.root, os.path.dirname(step_run.log)), exist_ok=True)
         before = self._ledger.look(step)
-        log = self._home.log(self._run, step.id, queued.number)
-        os.makedirs(os.path.join(self._project.root, os.path.dirname(log)), exist_ok=True)
-        step_run = self._new_step_run(queued, log)
-        if before.missing:
-            self._slots.give(step.spec.resources)
-            self._fail_unstarted(step_run, step, "; ".join(map(str, before.missing)))
+        if before.fingerprint.missing:
+            self._fail_unstarted(queued, step_run, "; ".join(map(str, before.fingerprint.missing)))
             return
         place = stage(self._home, step, self._run)
-        place.prepare()
-        call = call_for(step, before.paths, place.outputs, self._project.root, self._software)
-        job = job_for(self._project, step, call, self._software, queued.number, log)
+        call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
+        job = job_for(self._project, step, call, self._software, queued.number, step_run.log)
         try:
+            place.prepare()
             handle = self._executor.submit(job)
         except OSError as error:
-            place.discard()
-            self._slots.give(step.spec.resources)
-            self._fail_unstarted(step_run, step, f"cannot start {job.argv[0]}: {error.strerror or error}")
+            with suppress(OSError):
+                place.discard()
+            about = f"{error.filename}: " if error.filename and error.filename != job.argv[0] else ""
+            message = f"cannot start {job.argv[0]}: {about}{error.strerror or error}"
+            self._fail_unstarted(queued, step_run, message)
             return
-        timeout = step.spec.timeout
-        deadline = time.monotonic() + timeout if timeout else None
-        attempt = Attempt(step, queued.number, queued.reasons, place, before, step_run, handle, deadline)
+        self._follow(handle, Attempt(queued, place, before, step_run, _deadline(step)))
+        self._ledger.started(step_run)
+        self._sink(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
+
+    def _follow(self, handle: str, attempt: Attempt) -> None:
         self._running[handle] = attempt
         if not self._watcher.is_alive():
             self._watcher.start()
         self._executor.wake()
-        self._ledger.started(step_run)
-        self._sink(StepStarted(step.id, "local", queued.number, log, queued.reasons, job.argv))
 
-    def _new_step_run(self, queued: _Queued, log: str) -> StepRun:
+    def _new_step_run(self, queued: _Queued) -> StepRun:
         return StepRun(
             run=self._run,
             step=queued.step.id,
@@ -213,22 +214,26 @@ class Jobs:
             started=time.time(),
             attempt=queued.number,
             host=socket.gethostname(),
-            log=log,
+            log=self._home.log(self._run, queued.step.id, queued.number),
             reasons=queued.reasons,
         )
 
-    def _fail_unstarted(self, step_run: StepRun, step: Step, message: str) -> None:
+    def _fail_unstarted(self, queued: _Queued, step_run: StepRun, message: str) -> None:
+        self._slots.give(queued.step.spec.resources)
         with open(os.path.join(self._project.root, step_run.log), "a", encoding="utf-8") as file:
             file.write(f"mlmake: {message}\n")
-        self._end_badly(replace(step_run, message=message), step, Outcome.FAILED)
+        self._end_badly(step_run, queued.step, Outcome.FAILED, message)
 
     # Waiting.
 
     def _watch(self) -> None:
-        """One thread for the whole target: passes what has finished to `wait`."""
-        while not self._closed:
-            for finished in self._executor.wait(tuple(self._running), None):
-                self._arrivals.put(finished)
+        """One thread for the whole target: passes what has finished to `wait`, and an error of the executor too."""
+        try:
+            while not self._closed:
+                for finished in self._executor.wait(tuple(self._running), None):
+                    self._arrivals.put(finished)
+        except Exception as error:
+            self._arrivals.put(error)
 
     def _take_arrivals(self) -> None:
         try:
@@ -241,6 +246,8 @@ class Jobs:
             elif isinstance(arrival, _Hashed):
                 self._hashing -= 1
                 self._settle(arrival)
+            elif arrival is not None:
+                raise arrival
             try:
                 arrival = self._arrivals.get_nowait()
             except queue.Empty:
@@ -266,6 +273,8 @@ class Jobs:
         self._slots.give(attempt.step.spec.resources)
         if self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
+        elif finished.problem:
+            self._failed(attempt, finished.problem, finished.exit_code)
         elif attempt.timed_out:
             self._failed(attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code)
         elif finished.exit_code != 0:
@@ -308,27 +317,31 @@ class Jobs:
         self._tell_end(attempt.step_run, attempt.step, Outcome.DONE, "")
 
     def _failed(self, attempt: Attempt, message: str, exit_code: int) -> None:
-        if attempt.number > attempt.step.spec.retries:
+        queued = attempt.queued
+        if queued.number > attempt.step.spec.retries:
             self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
             return
         attempt.stage.discard()
-        delay = min(_FIRST_DELAY * 2 ** (attempt.number - 1), _LONGEST_DELAY)
-        self._sink(StepRetried(attempt.step.id, attempt.number, message, delay))
-        queued = _Queued((0.0, 0), attempt.step, attempt.reasons, attempt.number + 1, time.monotonic() + delay)
-        self._resting.append(queued)
+        delay = min(_FIRST_DELAY * 2 ** (queued.number - 1), _LONGEST_DELAY)
+        self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
+        self._resting.append(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
         attempt.stage.discard()
-        self._end_badly(replace(attempt.step_run, message=message, exit_code=exit_code), attempt.step, outcome)
+        self._end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
 
-    def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome) -> None:
-        self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time()))
-        self._tell_end(step_run, step, outcome, step_run.message)
+    def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
+        self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time(), message=message))
+        self._tell_end(step_run, step, outcome, message)
 
     def _tell_end(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
         seconds = time.time() - step_run.started
         self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
         self._results.append(Result(step, outcome))
+
+
+def _deadline(step: Step) -> float | None:
+    return time.monotonic() + step.spec.timeout if step.spec.timeout else None
 
 
 def describe_exit(code: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from mlmake.engine.staging import Stage
 from mlmake.environments.base import Software
@@ -26,10 +28,18 @@ from mlmake.state.runs import Runs
 _METRICS_LIMIT = 1 << 20
 
 
+class Look(NamedTuple):
+    """A step's facts at one moment, and by fact what `stat` said of the files behind it."""
+
+    fingerprint: Fingerprint
+    stamps: Mapping[str, tuple[tuple[int, ...], ...]]
+
+
 class Ledger:
     """Everything known of a project's steps, and every write of it."""
 
     def __init__(self, project: Project, connection: sqlite3.Connection, software: Software) -> None:
+        self._root = project.root
         self._connection = connection
         self.digests = Digests(connection)
         self.records = Records(connection)
@@ -45,10 +55,14 @@ class Ledger:
         """Why a step must run now that all before it are settled; () if it is fresh."""
         return self._assessor.reasons(step)
 
-    def look(self, step: Step) -> Fingerprint:
-        """A step's facts right now, to be taken just before it starts."""
+    def look(self, step: Step) -> Look:
+        """A step's facts right now, to be taken just before it starts and when it has ended."""
         self.fingerprints.look_again()
-        return self.fingerprints.of(step)
+        fingerprint = self.fingerprints.of(step)
+        stamps = {f"input {name}": tuple(map(_stamp, paths)) for name, paths in fingerprint.paths.items()}
+        code = [name for name in fingerprint.facts if name.startswith("code ")]
+        stamps |= {name: (_stamp(os.path.join(self._root, name.removeprefix("code "))),) for name in code}
+        return Look(fingerprint, stamps)
 
     def started(self, step_run: StepRun) -> None:
         """Write that a step runs."""
@@ -66,7 +80,7 @@ class Ledger:
         return tuple(items)
 
     def settle(
-        self, stage: Stage, before: Fingerprint, outputs: tuple[Item, ...], step_run: StepRun
+        self, stage: Stage, before: Look, outputs: tuple[Item, ...], step_run: StepRun
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Make a step's outputs real and remember its run, in one transaction.
 
@@ -80,7 +94,7 @@ class Ledger:
             step=stage.step.id,
             run=stage.run,
             facts=facts,
-            inputs=before.inputs,
+            inputs=before.fingerprint.inputs,
             outputs=outputs,
             finished=ended,
             seconds=ended - step_run.started,
@@ -96,7 +110,7 @@ class Ledger:
         )
         with transaction(self._connection):
             self.records.put(record)
-            self.records.keep_texts(before.code)
+            self.records.keep_texts(before.fingerprint.code)
             self.runs.put(done)
             self._save_memo()
         stage.finish()
@@ -117,15 +131,33 @@ class Ledger:
         self.digests.save()
         self.fingerprints.save()
 
-    def _facts_read(self, step: Step, before: Fingerprint) -> tuple[Mapping[str, str], tuple[str, ...]]:
-        """The facts for the record: what was read, or a mark where a file changed under the running step."""
+    def _facts_read(self, step: Step, before: Look) -> tuple[Mapping[str, str], tuple[str, ...]]:
+        """The facts for the record: what was read, or a mark where a file was written under the running step."""
         after = self.look(step)
+        old, new = before.fingerprint.facts, after.fingerprint.facts
         edited = tuple(
             name
-            for name, value in before.facts.items()
-            if name.startswith(("input ", "code ")) and after.facts.get(name) != value
+            for name, value in old.items()
+            if name.startswith(("input ", "code "))
+            and (new.get(name) != value or after.stamps.get(name) != before.stamps.get(name))
         )
-        return {**before.facts, **dict.fromkeys(edited, EDITED)}, edited
+        return {**old, **dict.fromkeys(edited, EDITED)}, edited
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What `stat` says of a file, or of all files in a folder: an edit that was taken back leaves the same content.
+
+    The time of the last change of status is left out, as a step may well link its input somewhere; that of folders,
+    as one may make a lock beside it.
+    """
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            inside = [entry for entry in os.scandir(path) if not (entry.is_symlink() and entry.is_dir())]
+            return (sum(hash((entry.name, _stamp(entry.path))) for entry in inside),)
+        return status.st_size, status.st_mtime_ns, status.st_ino
+    except OSError:
+        return ()
 
 
 def _metrics(step: Step) -> tuple[dict[str, Value], tuple[str, ...]]:

@@ -15,6 +15,8 @@ from mlmake.model.step import Step
 from mlmake.model.template import Call, as_text
 
 _NO_NAME = re.compile(r"[^A-Z0-9_]")
+_LONGEST = 128 * 1024 - 256
+"""Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
 
 def call_for(
@@ -60,12 +62,15 @@ def job_for(project: Project, step: Step, call: Call, software: Software, attemp
 
 
 def variables(call: Call) -> dict[str, str]:
-    """`MLMAKE_INPUT_TABLE` and its like; several paths stand a line each, a list of values as JSON."""
+    """`MLMAKE_INPUT_TABLE` and its like; several paths stand a line each, a list of values as JSON.
+
+    What is too long for a variable is left out: thousands of inputs must not keep a step from starting.
+    """
     values = {_variable("INPUT", name): "\n".join(paths) for name, paths in call.inputs.items()}
     values |= {_variable("OUTPUT", name): path for name, path in call.outputs.items()}
     values |= {_variable("PARAM", name): _plain(value) for name, value in call.params.items()}
     values |= {_variable("MATRIX", axis): _plain(value) for axis, value in call.matrix.items()}
-    return values
+    return {name: value for name, value in values.items() if len(os.fsencode(value)) < _LONGEST}
 
 
 def _plain(value: Value) -> str:
@@ -77,4 +82,8 @@ def _variable(space: str, name: str) -> str:
 
 
 def _shown(path: str, root: str) -> str:
-    return path[len(root) + 1 :] if path.startswith(f"{root}/") else path
+    """A path as it is handed over: relative to the root where it can be, and never looking like an option."""
+    if not path.startswith(f"{root}/"):
+        return path
+    shown = path[len(root) + 1 :]
+    return f"./{shown}" if shown.startswith("-") else shown

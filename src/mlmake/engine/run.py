@@ -18,9 +18,9 @@ from mlmake.engine.ledger import Ledger
 from mlmake.engine.slots import Slots, here
 from mlmake.engine.staging import recover
 from mlmake.environments.system import System
-from mlmake.errors import MissingInputError, NotYetError, UsageError
+from mlmake.errors import Interrupted, MissingInputError, NotYetError, UsageError
 from mlmake.home import Home
-from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, Stopping
+from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.resources import Resources
@@ -29,6 +29,8 @@ from mlmake.model.step import Step
 from mlmake.plan.selection import named, with_upstream
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +75,8 @@ def build(project: Project, request: Request, sink: Sink) -> Summary:
     """Bring the targets up to date and tell `sink` what happens.
 
     Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
-    has run) and StateError. Failed steps raise nothing: they are counted in the summary.
+    has run), Interrupted (by a signal before anything has run) and StateError. Failed steps raise nothing, nor does a
+    signal that ends running ones: both are told in the summary.
     """
     home = Home(project.root)
     began = time.monotonic()
@@ -85,7 +88,12 @@ def build(project: Project, request: Request, sink: Sink) -> Summary:
     if request.dry_run:
         with _state(home, create=False) as connection:
             return _dry_run(project, request, chosen, steps, connection, sink, began)
-    with held(home, lambda who: sink(LockWaiting(who))), _state(home, create=True) as connection:
+    _check_not_inside(home)
+    with (
+        _signals(_interrupt, _ENDING),
+        held(home, lambda who: sink(LockWaiting(who))),
+        _state(home, create=True) as connection,
+    ):
         _recover(home, connection, sink)
         ledger = Ledger(project, connection, System())
         plan = _plan(ledger, chosen, steps, request)
@@ -95,6 +103,15 @@ def build(project: Project, request: Request, sink: Sink) -> Summary:
         ledger.save()
     sink(Ended(summary))
     return summary
+
+
+def _check_not_inside(home: Home) -> None:
+    """A build inside a step of a build of the same project would wait for itself. Raises UsageError."""
+    if os.environ.get("MLMAKE_BUILD", "").startswith(project_token(home)):
+        raise UsageError(
+            "a step cannot build its own project: this build would wait for the one that it is a part of",
+            hint="name what it needs as its inputs; mlmake builds these first",
+        )
 
 
 def check_supported(project: Project, steps: Sequence[Step]) -> None:
@@ -117,7 +134,8 @@ def check_supported(project: Project, steps: Sequence[Step]) -> None:
         for location in [*locations, *(output.location for output in step.outputs)]:
             if location.is_remote:
                 raise NotYetError(
-                    f"{where}: {location.text!r} is remote, and this version of mlmake reads and writes local files only",
+                    f"{where}: {location.text!r} is remote, "
+                    "and this version of mlmake reads and writes local files only",
                     hint="point the datastore at a folder, or fetch the file in a step of its own",
                 )
 
@@ -231,29 +249,24 @@ def _run(
     executor = ProcessExecutor(f"{project_token(home)}{uuid.uuid4().hex}")
     jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
     runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
-
-    def stop(name: str, grace: float) -> None:
-        sink(Stopping(name, jobs.running))
-        runner.stop(grace)
-
-    try:
-        with _signals(stop):
+    with _signals(runner.stop, (signal.SIGINT, *_ENDING)):
+        try:
             dodo.run(runner)
-    finally:
-        jobs.close()
-    outcomes = runner.outcomes
-    summary = Summary(
-        ran=outcomes[Outcome.DONE],
-        fresh=fresh + runner.spared,
-        failed=outcomes[Outcome.FAILED],
-        blocked=blocked + runner.blocked,
-        cancelled=outcomes[Outcome.CANCELLED],
-        seconds=time.monotonic() - began,
-        run=number,
-        edited=tuple(jobs.edited),
-        interrupted=runner.stopped,
-    )
-    _end(ledger, connection, number, summary)
+        finally:
+            jobs.close()
+        outcomes = runner.outcomes
+        summary = Summary(
+            ran=outcomes[Outcome.DONE],
+            fresh=fresh + runner.spared,
+            failed=outcomes[Outcome.FAILED],
+            blocked=blocked + runner.blocked,
+            cancelled=outcomes[Outcome.CANCELLED],
+            seconds=time.monotonic() - began,
+            run=number,
+            edited=tuple(jobs.edited),
+            interrupted=bool(runner.stopped),
+        )
+        _end(ledger, connection, number, summary)
     return summary
 
 
@@ -281,23 +294,27 @@ def _end(ledger: Ledger, connection: sqlite3.Connection, number: int, summary: S
         ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.failed))
 
 
+def _interrupt(name: str, _: bool) -> None:
+    raise Interrupted(f"{name}: nothing has run yet")
+
+
 @contextmanager
-def _signals(stop: Callable[[str, float], object]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP end the build cleanly; a second one ends its steps without grace."""
+def _signals(stop: Callable[[str, bool], object], numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """Call `stop` with a signal's name, and whether it is the first.
+
+    What the parent had ignored stays ignored, as `nohup` and a shell's `&` mean it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    from mlmake.engine.jobs import GRACE
-
     seen: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
         seen.append(number)
-        stop(signal.Signals(number).name, GRACE if len(seen) == 1 else 0.0)
+        stop(signal.Signals(number).name, len(seen) == 1)
 
-    old: Mapping[int, object] = {
-        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    old: Mapping[int, object] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ class Slots:
         self._free = dict(offers)
 
     def asks(self, resources: Resources) -> dict[str, float]:
-        """What a step takes: CPUs are cut to what there is, so a step made for a big machine runs alone on a small one."""
+        """What a step takes: CPUs are cut to what there is, so a step for a big machine runs alone on a small one."""
         amounts = resources.amounts()
         if "cpus" in amounts:
             amounts["cpus"] = min(amounts["cpus"], self._offers.get("cpus", amounts["cpus"]))

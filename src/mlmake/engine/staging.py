@@ -2,8 +2,8 @@
 
 A step writes under `.mlmake/staging/`; when it succeeds each output is renamed into its place, so that a real place
 holds the last good output or the new one, whole, and nothing between. A step that is `in_place` writes to the real
-paths: there the old output is set aside under `.mlmake/aside/` first, with a note of what belongs where, and put back
-if the step fails, or by the next build if mlmake died.
+paths: there the old output is set aside under `.mlmake/aside/` first. What must be undone if mlmake dies meanwhile
+stands in a note in the step's folder: which old outputs wait where, and what lies beside outputs on other disks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+
+import xxhash
 
 from mlmake.home import Home, file_name
 from mlmake.model.data import Output
@@ -40,8 +43,8 @@ class Stage:
     outputs: Mapping[str, str]
 
     def prepare(self) -> None:
-        """Make the private folders, or set the old outputs aside."""
-        remove(self.folder)
+        """Make the private folders, or set the old outputs aside. Raises OSError."""
+        self.discard()
         os.makedirs(self.folder)
         if self.step.spec.in_place:
             self._set_aside()
@@ -54,42 +57,71 @@ class Stage:
         return [output for output in self.step.outputs if not os.path.exists(self.outputs[output.name])]
 
     def commit(self, digests: Digests) -> None:
-        """Move every output into its real place."""
+        """Move every output into its real place; all that is slow or likely to fail comes before the first rename."""
         if self.step.spec.in_place:
             return
-        swapped = {real: name for name, private, real in self._places() if _is_folder(private) or _is_folder(real)}
-        if swapped:
-            moves = {real: f"old-{name}" for real, name in swapped.items()}
-            _write_note(self.folder, {"step": self.step.id, "run": self.run, "moves": moves})
-        for name, private, real in self._places():
-            os.makedirs(os.path.dirname(real), exist_ok=True)
-            if real in swapped and os.path.lexists(real):
-                _rename(real, os.path.join(self.folder, f"old-{name}"))
-            _rename(private, real)
-            digests.moved(private, real)
+        places = [(self.outputs[output.name], _real(output.location.path)) for output in self.step.outputs]
+        for private, real in places:
+            _check(private, real)
+        sources = self._brought_over(places)
+        for output, (private, real), source in zip(self.step.outputs, places, sources, strict=True):
+            if (_is_folder(source) or _is_folder(real)) and os.path.lexists(real):
+                _rename(real, self._kept(real))
+            _rename(source, real)
+            digests.moved(private, output.location.path)
 
     def finish(self) -> None:
-        """Drop what is private, after the record is written."""
-        remove(self.folder)
+        """Drop what is private and what is old, after the record is written."""
+        _drop(self.folder)
 
     def discard(self) -> None:
         """Drop what a failed attempt wrote; the last good outputs stand."""
-        if self.step.spec.in_place:
+        if os.path.lexists(self.folder):
             _put_back(self.folder)
-        remove(self.folder)
+            _drop(self.folder)
 
     def _set_aside(self) -> None:
         """The note goes first: a kill between it and the renames puts back what had moved and touches nothing else."""
-        moves = {output.location.path: output.name for output in self.step.outputs}
-        note = {"step": self.step.id, "run": self.run, "moves": moves}
-        _write_note(self.folder, note)
-        for path, name in moves.items():
-            if os.path.lexists(path):
-                _rename(path, os.path.join(self.folder, name))
-        _write_note(self.folder, {**note, "started": True})
+        paths = [_real(output.location.path) for output in self.step.outputs]
+        old = {path: self._kept(path) for path in paths if os.path.lexists(path)}
+        self._note(old)
+        for path, kept in old.items():
+            _rename(path, kept)
+        self._note(old, new=[path for path in paths if path not in old])
 
-    def _places(self) -> list[tuple[str, str, str]]:
-        return [(output.name, self.outputs[output.name], output.location.path) for output in self.step.outputs]
+    def _brought_over(self, places: Sequence[tuple[str, str]]) -> list[str]:
+        """Where each output waits for its rename: its private place or, on another disk, a copy beside its real one.
+
+        Writes the note first, if a kill on the way could leave something to undo.
+        """
+        copies = {private: _beside(real, "new") for private, real in places if self._is_elsewhere(real)}
+        swapped = [real for private, real in places if _is_folder(private) or _is_folder(real)]
+        old = {real: self._kept(real) for real in swapped if os.path.lexists(real)}
+        if copies or old:
+            self._note(old, leftovers=list(copies.values()))
+        for private, copy in copies.items():
+            _copy(private, copy)
+        return [copies.get(private, private) for private, _ in places]
+
+    def _kept(self, path: str) -> str:
+        """Where the old output of a path waits: in our folder, or beside it on another disk."""
+        return _beside(path, "old") if self._is_elsewhere(path) else os.path.join(self.folder, f"old-{_short(path)}")
+
+    def _is_elsewhere(self, path: str) -> bool:
+        parent = os.path.dirname(path)
+        return os.path.isdir(parent) and os.stat(parent).st_dev != os.stat(self.folder).st_dev
+
+    def _note(self, old: Mapping[str, str], new: Sequence[str] = (), leftovers: Sequence[str] = ()) -> None:
+        """Write what a build that dies now leaves to undo.
+
+        `old` is real path -> where its old output waits; `new` are real paths that held nothing; `leftovers` go.
+        """
+        gone = [*leftovers, *(kept for kept in old.values() if not kept.startswith(self.folder))]
+        note = {"step": self.step.id, "run": self.run, "old": dict(old), "new": list(new), "leftovers": gone}
+        path = os.path.join(self.folder, _NOTE)
+        with open(f"{path}.part", "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(note, file, ensure_ascii=False)
+        os.replace(f"{path}.part", path)
 
 
 def stage(home: Home, step: Step, run: int) -> Stage:
@@ -107,35 +139,53 @@ def recover(home: Home, was_recorded: Callable[[str, int], bool]) -> list[str]:
     back = []
     for folder in [*_folders(home.aside), *_folders(home.staging)]:
         note = _read_note(folder)
-        if note is not None and not was_recorded(str(note["step"]), int(str(note["run"]))):
-            _put_back(folder)
+        if note is not None and not was_recorded(note["step"], note["run"]) and _put_back(folder):
             back.append(str(note["step"]))
-        remove(folder)
+        _drop(folder)
     return back
 
 
 def remove(path: str) -> None:
     """Remove a file or a whole folder, or nothing."""
-    if _is_folder(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    if not _is_folder(path):
         with suppress(FileNotFoundError):
             os.unlink(path)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):  # a step may have made folders read-only
+        _unlock(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _put_back(folder: str) -> None:
+def _put_back(folder: str) -> bool:
+    """Undo what the folder's note tells, if there is one; doing it twice does no harm. True if an output came back."""
     note = _read_note(folder)
     if note is None:
-        return
-    moves = note["moves"]
-    assert isinstance(moves, dict)
-    for path, name in moves.items():
-        kept = os.path.join(folder, name)
-        if os.path.lexists(kept):
+        return False
+    for path in note["new"]:
+        remove(path)
+    waiting = {path: kept for path, kept in note["old"].items() if os.path.lexists(kept)}
+    for path, kept in waiting.items():
+        remove(path)
+        _rename(kept, path)
+    return bool(waiting or note["new"])
+
+
+def _drop(folder: str) -> None:
+    """Remove a step's folder; its note goes after all that it tells of and before the rest."""
+    note = _read_note(folder)
+    if note is not None:
+        for path in note["leftovers"]:
             remove(path)
-            _rename(kept, path)
-        elif note.get("started"):
-            remove(path)
+        os.unlink(os.path.join(folder, _NOTE))
+    remove(folder)
+
+
+def _unlock(folder: str) -> None:
+    os.chmod(folder, 0o700)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _unlock(entry.path)
 
 
 def _is_folder(path: str) -> bool:
@@ -147,20 +197,37 @@ def _folders(parent: str) -> Iterator[str]:
         yield from sorted(entry.path for entry in os.scandir(parent) if entry.is_dir())
 
 
-def _write_note(folder: str, note: Mapping[str, object]) -> None:
-    path = os.path.join(folder, _NOTE)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(note, file)
-    os.replace(f"{path}.new", path)
-
-
-def _read_note(folder: str) -> dict[str, object] | None:
+def _read_note(folder: str) -> dict[str, Any] | None:
     try:
-        with open(os.path.join(folder, _NOTE), encoding="utf-8") as file:
-            note: dict[str, object] = json.load(file)
+        with open(os.path.join(folder, _NOTE), encoding="utf-8", errors="surrogateescape") as file:
+            note: dict[str, Any] = json.load(file)
             return note
     except (OSError, ValueError):
         return None
+
+
+def _real(path: str) -> str:
+    """Where an output goes: a link to a folder is followed, as people link to larger disks; any other is replaced."""
+    return os.path.realpath(path) if os.path.islink(path) and os.path.isdir(path) else path
+
+
+def _check(private: str, real: str) -> None:
+    """Raise OSError if an output could not be moved, or would take a folder's place that no step can have made."""
+    parent = os.path.dirname(real)
+    os.makedirs(parent, exist_ok=True)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), parent)
+    if _is_folder(real) and not _is_folder(private):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), real)
+
+
+def _short(path: str) -> str:
+    return xxhash.xxh3_64_hexdigest(os.fsencode(path))
+
+
+def _beside(path: str, what: str) -> str:
+    """A hidden name in the folder of `path`."""
+    return os.path.join(os.path.dirname(path), f".mlmake-{what}-{_short(path)}")
 
 
 def _rename(source: str, target: str) -> None:
@@ -170,11 +237,15 @@ def _rename(source: str, target: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.mlmake")
-        remove(beside)
-        if _is_folder(source):
-            shutil.copytree(source, beside, symlinks=True)
-        else:
-            shutil.copy2(source, beside, follow_symlinks=False)
+        beside = _beside(target, "new")
+        _copy(source, beside)
         os.replace(beside, target)
         remove(source)
+
+
+def _copy(source: str, target: str) -> None:
+    remove(target)
+    if _is_folder(source):
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)

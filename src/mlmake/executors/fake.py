@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from mlmake.executors.base import Traits
 from mlmake.model.job import Finished, Job
@@ -58,9 +59,11 @@ class FakeExecutor:
                 self._changed.notify_all()
 
     def read_log(self, handle: str, offset: int) -> bytes:
-        with open(self._logs[handle], "rb") as file:
+        """What `play` wrote to the job's log, if it did."""
+        with suppress(FileNotFoundError), open(self._logs[handle], "rb") as file:
             file.seek(offset)
             return file.read()
+        return b""
 
     def close(self) -> None:
         self._codes.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import select
 import signal
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from mlmake.executors import guard
@@ -17,7 +19,11 @@ from mlmake.executors.base import Traits
 from mlmake.model.job import Finished, Job
 
 _POLL = 0.02
-"""Seconds between looks where the system has no pidfd."""
+"""Seconds between looks where the system tells nothing: no pidfd, or a group whose leader has ended."""
+_WAKE, _LOOK = b"!", b"?"
+"""To a `wait` on its way: return, or look again at what is due."""
+_RECENT = 5.0
+"""Seconds within which process ids surely have not gone round."""
 
 
 class ProcessExecutor:
@@ -27,76 +33,55 @@ class ProcessExecutor:
 
     def __init__(self, token: str) -> None:
         self._token = token
+        self._numbers = itertools.count(1)
         self._running: dict[str, _Child] = {}
+        self._logs: dict[str, str] = {}
         self._guard: subprocess.Popen[bytes] | None = None
         self._wakeup, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         self._lock = threading.Lock()
+        _heed_children()
 
     def submit(self, job: Job) -> str:
         self._start_guard()
-        env = {**job.env, guard.TOKEN: self._token}
-        log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            process = subprocess.Popen(
-                job.argv,
-                cwd=job.folder,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-        child = _Child(process, job.log)
-        with self._lock:
-            self._running[child.handle] = child
-        self._tell_guard(f"+{process.pid}")
-        self.wake()
+        number = next(self._numbers)
+        mark = f"{self._token}/{number}."
+        child = _Child(_start(job, {**job.env, guard.TOKEN: mark}), f"{number}:{job.name}", mark)
+        self._running[child.handle] = child
+        self._logs[child.handle] = job.log
+        self._tell_guard(f"+{child.pid}")
         return child.handle
 
     def wait(self, handles: Collection[str], timeout: float | None) -> list[Finished]:
         children = [child for handle in handles if (child := self._running.get(handle))]
         until = None if timeout is None else time.monotonic() + timeout
-        for child in self._ready(children, until):
-            child.reap()
-        now = time.monotonic()
-        for child in children:
-            if child.kill_at is not None and child.kill_at <= now and child.exit_code is None:
-                guard.kill_group(child.pid)
-        done = [child for child in children if child.exit_code is not None]
-        for child in done:
-            with self._lock:
-                self._running.pop(child.handle, None)
-            self._tell_guard(f"-{child.pid}")
-            child.close()
-        return [Finished(child.handle, child.exit_code or 0) for child in done]
+        while True:
+            woken = self._look(children, until)
+            done = [child.finished for child in children if child.finished is not None]
+            if done or woken or (until is not None and time.monotonic() >= until):
+                for finished in done:
+                    self._running.pop(finished.handle, None)
+                return done
 
     def wake(self) -> None:
-        with suppress(BlockingIOError, OSError):
-            os.write(self._waker, b"!")
+        self._nudge(_WAKE)
 
     def cancel(self, handle: str, grace: float) -> None:
         child = self._running.get(handle)
-        if child is None or child.exit_code is not None:
-            return
-        child.kill_at = time.monotonic() + grace
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGTERM if grace > 0 else signal.SIGKILL)
-        self.wake()
+        if child is not None:
+            with self._lock:
+                child.cancel(grace)
+            self._nudge(_LOOK)
 
     def read_log(self, handle: str, offset: int) -> bytes:
-        child = self._running[handle]
-        with open(child.log, "rb") as file:
+        with open(self._logs[handle], "rb") as file:
             file.seek(offset)
             return file.read()
 
     def close(self) -> None:
         for child in list(self._running.values()):
             guard.kill_group(child.pid)
-            child.reap(wait=True)
-            child.close()
+            self._bury(child)
         self._running.clear()
         if self._guard is not None and self._guard.stdin is not None:
             self._tell_guard("bye")
@@ -104,26 +89,41 @@ class ProcessExecutor:
                 self._guard.stdin.close()
             self._guard.wait()
             self._guard = None
-        os.close(self._waker)
-        os.close(self._wakeup)
+        for handle in (self._waker, self._wakeup):
+            with suppress(OSError):
+                os.close(handle)
+        self._waker = self._wakeup = -1
 
-    def _ready(self, children: list[_Child], until: float | None) -> list[_Child]:
-        """Children that have ended; waits for one, for a wake-up, or for the next child that is due to be killed."""
-        due = [at for child in children if (at := child.kill_at) is not None]
-        limits = [limit for limit in [until, *due] if limit is not None]
-        timeout = max(0.0, min(limits) - time.monotonic()) if limits else None
+    def _look(self, children: list[_Child], until: float | None) -> bool:
+        """Wait for a job to end, a wake-up, or until one is due to be killed; take what has ended. True if woken."""
+        limits = [limit for limit in [until, *(child.kill_at for child in children)] if limit is not None]
+        limits += [time.monotonic() + _POLL for child in children if child.pidfd is None]
         poller = select.poll()
         poller.register(self._wakeup, select.POLLIN)
         by_handle = {child.pidfd: child for child in children if child.pidfd is not None}
         for pidfd in by_handle:
             poller.register(pidfd, select.POLLIN)
-        blind = [child for child in children if child.pidfd is None]
-        if blind:
-            timeout = _POLL if timeout is None else min(timeout, _POLL)
-        events = poller.poll(None if timeout is None else timeout * 1000)
-        if any(number == self._wakeup for number, _ in events):
-            os.read(self._wakeup, 4096)
-        return [by_handle[number] for number, _ in events if number in by_handle] + blind
+        events = poller.poll(max(0.0, min(limits) - time.monotonic()) * 1000 if limits else None)
+        told = [by_handle[number] for number, _ in events if number in by_handle]
+        for child in [*told, *(child for child in children if child.pidfd is None)]:
+            if child.has_ended():
+                self._bury(child)
+        for child in children:
+            child.kill_if_due()
+        return any(number == self._wakeup for number, _ in events) and _WAKE in os.read(self._wakeup, 1 << 16)
+
+    def _nudge(self, what: bytes) -> None:
+        with suppress(OSError):
+            os.write(self._waker, what)
+
+    def _bury(self, child: _Child) -> None:
+        """End what is left of a job and take its exit code; until then its number cannot become another's."""
+        guard.kill_group(child.pid)
+        is_lost = child.await_end()
+        guard.kill_marked(child.mark, after=child.pid if time.monotonic() - child.started < _RECENT else 0)
+        self._tell_guard(f"-{child.pid}")
+        with self._lock:
+            child.take_exit_code(is_lost)
 
     def _start_guard(self) -> None:
         if self._guard is None:
@@ -134,6 +134,7 @@ class ProcessExecutor:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env={name: value for name, value in os.environ.items() if name != guard.TOKEN},
             )
 
     def _tell_guard(self, word: str) -> None:
@@ -143,29 +144,108 @@ class ProcessExecutor:
 
 
 class _Child:
-    """One process and what is known of its end."""
+    """The leader of one job's process group, and what is known of its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], handle: str, mark: str) -> None:
         self.process = process
         self.pid = process.pid
-        self.log = log
-        self.handle = str(process.pid)
-        self.exit_code: int | None = None
+        self.handle = handle
+        self.mark = mark
+        self.started = time.monotonic()
+        self.pidfd = _pidfd(process.pid)
         self.kill_at: float | None = None
-        self.pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
+        self.finished: Finished | None = None
 
-    def reap(self, wait: bool = False) -> None:
-        """Take the exit code if there is one. The group goes first, while the dead leader still holds its number."""
-        if self.exit_code is not None:
-            return
-        flags = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+    def has_ended(self) -> bool:
+        """The leader has ended, and so has the rest of its group where it was asked to end and has time left."""
         with suppress(ChildProcessError):
-            if os.waitid(os.P_PID, self.pid, flags) is None:
-                return
-        guard.kill_group(self.pid)
-        self.exit_code = self.process.wait()
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                return False
+        if self.kill_at is not None and self.kill_at > time.monotonic() and _lives(self.pid):
+            self._close_pidfd()
+            return False
+        return True
 
-    def close(self) -> None:
+    def cancel(self, grace: float) -> None:
+        """SIGTERM to the group; with no grace, or when it is over, SIGKILL."""
+        if self.finished is not None:
+            return
+        kill_at = time.monotonic() + grace
+        is_asked = self.kill_at is not None
+        self.kill_at = min(kill_at, self.kill_at or kill_at)
+        if grace <= 0:
+            guard.kill_group(self.pid)
+        elif not is_asked:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGTERM)
+
+    def kill_if_due(self) -> None:
+        if self.kill_at is not None and self.kill_at <= time.monotonic() and self.finished is None:
+            guard.kill_group(self.pid)
+            self.kill_at = None
+
+    def await_end(self) -> bool:
+        """Wait for the leader's end, leaving its exit code where it is; True if another has taken that."""
+        try:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return False
+
+    def take_exit_code(self, is_lost: bool) -> None:
+        """Let the leader go; from now on its number may be another's."""
+        code = self.process.wait()
+        problem = "its exit code was lost: something else in this program waits for all children" if is_lost else ""
+        self.finished = Finished(self.handle, 255 if is_lost else code, problem)
+        self._close_pidfd()
+
+    def _close_pidfd(self) -> None:
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
+
+
+def _start(job: Job, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The job's process. Raises OSError."""
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        return subprocess.Popen(
+            job.argv,
+            cwd=job.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    except ValueError as error:  # a NUL byte, or `=` in a variable's name
+        raise OSError(errno.EINVAL, str(error)) from None
+    finally:
+        os.close(log)
+
+
+def _pidfd(pid: int) -> int | None:
+    """What tells the end of a process; None where the system has no such thing, forbids it or has no more."""
+    if sys.platform != "linux":
+        return None
+    with suppress(OSError, AttributeError):
+        return os.pidfd_open(pid)
+    return None
+
+
+def _lives(group: int) -> bool:
+    """A process of the group still runs, its dead leader apart (on systems with /proc)."""
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+                if int(its_group) == group and state not in (b"Z", b"X"):
+                    return True
+    return False
+
+
+def _heed_children() -> None:
+    """Where a parent ignored SIGCHLD, the kernel would throw the exit codes of jobs away, and all would look like 0."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        with suppress(ValueError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)

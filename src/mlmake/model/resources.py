@@ -19,10 +19,10 @@ _MOST = 2**63
 def parse_size(text: str) -> int:
     """Bytes of `64GiB`, `500MB`, `1024`. Raises ValueError."""
     match = _SIZE.fullmatch(text)
-    size = float(match[1]) * _UNITS.get(match[2].lower(), float("inf")) if match else float("inf")
-    if size >= _MOST:
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None or float(match[1]) * unit >= _MOST:
         raise ValueError(f"expected a size such as '8GiB' or '500MB', got {text!r}")
-    return int(size)
+    return int(float(match[1]) * unit)
 
 
 def parse_duration(text: str) -> float:

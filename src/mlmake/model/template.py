@@ -1,19 +1,22 @@
 """Placeholders `{inputs.x}` `{outputs.x}` `{params.x}` `{matrix.x}` `{env.X}` in args, commands and paths.
 
-Only these namespaces are placeholders; every other brace (`${HOME}`, awk's `{print $1}`) stays as it is.
-A doubled brace, `{{inputs.x}}`, stands for the text `{inputs.x}`.
+Only these namespaces are placeholders; every other brace (`${HOME}`, awk's `{print $1}`) stays as it is, but a name one
+letter off (`{input.x}`) is taken for a slip. A doubled brace, `{{inputs.x}}`, stands for the text `{inputs.x}`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mlmake.model.data import Scalar, Value
 
 NAMESPACES = ("inputs", "outputs", "params", "matrix", "env")
+_SLIPS = {"metrics": "outputs", "metric": "outputs", "parameters": "params", "environ": "env"}
 _PLACEHOLDER = re.compile(r"\{\{(?P<literal>\w+\.[^{}\s]+)\}\}|\{(?P<space>[A-Za-z_]+)\.(?P<name>[^{}\s]+)\}")
 
 
@@ -34,6 +37,20 @@ def placeholders(texts: Iterable[str]) -> list[Placeholder]:
     return found
 
 
+@lru_cache(maxsize=1000)
+def meant(space: str) -> str:
+    """The namespace that `space` is or is a slip for; "" where the brace is none of ours."""
+    if space in NAMESPACES:
+        return space
+    return _SLIPS.get(space) or next((each for each in NAMESPACES if one_letter_off(space, each)), "")
+
+
+def one_letter_off(word: str, other: str) -> bool:
+    """Whether two words differ by a letter too many, too few or out of place; short words never do."""
+    is_near = abs(len(word) - len(other)) <= 1 and len({*word} ^ {*other}) <= 1
+    return word != other and is_near and min(len(word), len(other)) >= 4
+
+
 def fill(text: str, value_of: Callable[[str, str], str | None]) -> str:
     """`text` with each placeholder replaced by `value_of(space, name)`; None leaves the words as they are."""
     if "{" not in text:
@@ -41,7 +58,7 @@ def fill(text: str, value_of: Callable[[str, str], str | None]) -> str:
 
     def replace(match: re.Match[str]) -> str:
         if match["literal"]:
-            return f"{{{match['literal']}}}" if match["literal"].partition(".")[0] in NAMESPACES else match[0]
+            return f"{{{match['literal']}}}" if meant(match["literal"].partition(".")[0]) else match[0]
         value = value_of(match["space"], match["name"])
         return match[0] if value is None else value
 
@@ -49,9 +66,11 @@ def fill(text: str, value_of: Callable[[str, str], str | None]) -> str:
 
 
 def as_text(value: Value) -> str:
-    """A parameter as a command line says it: `true` and `false` in TOML's spelling, all else as Python prints it."""
+    """A parameter as a command line says it: `true` and `false` in TOML's spelling, lists and tables as JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
 
 

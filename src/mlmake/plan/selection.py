@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
+from mlmake.config.build import Wrong
+from mlmake.config.references import parse_selector
 from mlmake.errors import UsageError, nearest
 from mlmake.model.project import Project
 from mlmake.model.step import Step
 from mlmake.model.template import as_text
+
+Selector: TypeAlias = tuple[str, str, dict[str, str]]
+"""Pipeline (or ""), step, and the values of its axes that are wanted."""
 
 
 def named(project: Project, words: Sequence[str], folder: str = "") -> list[Step]:
@@ -17,7 +23,7 @@ def named(project: Project, words: Sequence[str], folder: str = "") -> list[Step
     `folder` is where the user stands: outputs may be given relative to it.
     """
     if not words:
-        words = [project.default] if project.default else list(project.pipelines)
+        words, folder = [project.default] if project.default else list(project.pipelines), project.root
     found: dict[str, Step] = {}
     for word in words:
         steps = _of_word(project, word, folder)
@@ -44,24 +50,34 @@ def _of_word(project: Project, word: str, folder: str) -> list[Step]:
         return list(project.pipelines[word].steps)
     if word in project.steps:
         return [project.steps[word]]
-    steps = [step for step in project.steps.values() if _matches(step, word)]
+    selector = _selector(word)
+    steps = [step for step in project.steps.values() if _matches(step, word, selector)]
     return steps or _of_output(project, word, folder)
 
 
-def _matches(step: Step, word: str) -> bool:
+def _selector(word: str) -> Selector | None:
+    try:
+        return parse_selector(word) if "[" in word else None
+    except Wrong:
+        return None
+
+
+def _matches(step: Step, word: str, selector: Selector | None) -> bool:
     if word in (step.name, step.group, f"{step.pipeline}.{step.group}"):
         return True
-    head, bracket, rest = word.partition("[")
-    if not bracket or not rest.endswith("]") or head not in (step.group, f"{step.pipeline}.{step.group}"):
+    if selector is None:
         return False
-    wanted = dict(pair.split("=", 1) for pair in rest[:-1].split(",") if "=" in pair)
+    pipeline, group, wanted = selector
     own = {axis: as_text(value) for axis, value in step.matrix.items()}
-    return bool(wanted) and all(own.get(axis) == value for axis, value in wanted.items())
+    is_meant = group == step.group and pipeline in ("", step.pipeline)
+    return is_meant and bool(wanted) and wanted.items() <= own.items()
 
 
 def _of_output(project: Project, word: str, folder: str) -> list[Step]:
     for base in dict.fromkeys([folder or project.root, project.root]):
         path = os.path.normpath(os.path.join(base, word))
+        while path not in project.owners and path != os.path.dirname(path):
+            path = os.path.dirname(path)  # what lies in an output folder is made with it
         if path in project.owners:
             return [project.steps[project.owners[path]]]
     return [

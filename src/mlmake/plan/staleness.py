@@ -18,7 +18,7 @@ def differences(record: Record | None, fingerprint: Fingerprint, outputs: Conten
         yield Reason(cause=Cause.NEVER_RAN)
         return
     old, new = record.facts, fingerprint.facts
-    if old != new:
+    if old != new or fingerprint.waiting:
         yield from _changed(old, new, fingerprint)
     for item in record.outputs:
         now = outputs.get(item.text)
@@ -37,9 +37,10 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str], fingerprint: Finger
             yield Reason(cause=Cause.EDITED, subject=name, new=value)
         elif before != value:
             yield Reason(cause=Cause.CHANGED, subject=name, old=before, new=value)
-    if fingerprint.pending:
-        return  # inputs that are not known yet are no facts that went away
-    for name in old.keys() - new.keys():
+    # Inputs that are not known yet neither came nor went, unless they were declared since or are so no more.
+    unknown = [f"input {name}" for name in fingerprint.waiting]
+    yield from (Reason(cause=Cause.ADDED, subject=name) for name in unknown if name not in old)
+    for name in sorted(old.keys() - new.keys() - {*unknown}):
         yield Reason(cause=Cause.REMOVED, subject=name, old=old[name])
 
 
@@ -53,14 +54,14 @@ def verdict(
     if fingerprint.missing:
         return Verdict(state=State.BLOCKED, reasons=fingerprint.missing)
     blocked = [step for step, state in upstream.items() if state is State.BLOCKED]
-    if reasons:
+    waiting = [step for step, state in upstream.items() if state is not State.FRESH]
+    if reasons or waiting:
         blocked += [step for step, state in after.items() if state is State.BLOCKED]
     if blocked:
         causes = tuple(Reason(cause=Cause.UPSTREAM_BLOCKED, subject=step) for step in blocked)
         return Verdict(state=State.BLOCKED, reasons=causes)
     if reasons:
         return Verdict(state=State.STALE, reasons=reasons)
-    waiting = [step for step, state in upstream.items() if state is not State.FRESH]
     if waiting:
         causes = tuple(Reason(cause=Cause.UPSTREAM, subject=step) for step in waiting)
         return Verdict(state=State.MAYBE, reasons=causes)

@@ -16,6 +16,12 @@ from mlmake.errors import StateError
 from mlmake.home import Home
 
 VERSION = 1
+_MOVE_AWAY = "move it away (`mv .mlmake/state.db .mlmake/state.db.damaged`): every step runs once more"
+_CIRCUMSTANCES = (
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_AUTH),
+)
+"""sqlite's codes for what is wrong around the file and not in it."""
 
 _SCHEMA = """
 CREATE TABLE digests (
@@ -43,14 +49,22 @@ def connect(home: Home, *, create: bool) -> sqlite3.Connection:
     """The state of a project; with `create` false a missing file reads as an empty one. Raises StateError."""
     if create:
         home.ensure()
-    elif not os.path.exists(home.database):
+    was_there = os.path.exists(home.database)
+    if not was_there and not create:
         return _empty()
     with explained(home):
         connection = sqlite3.connect(home.database, isolation_level=None, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        _check_version(connection, home)
-    return connection
+        try:
+            if _prepared(connection, home, create, was_there):
+                return connection
+        except UnicodeDecodeError as error:  # in sqlite's own message, which quotes the file
+            connection.close()
+            raise _damaged(home.database, error) from error
+        except BaseException:
+            connection.close()
+            raise
+    connection.close()
+    return _empty()
 
 
 def _empty() -> sqlite3.Connection:
@@ -59,19 +73,33 @@ def _empty() -> sqlite3.Connection:
     return connection
 
 
-def _check_version(connection: sqlite3.Connection, home: Home) -> None:
+def _prepared(connection: sqlite3.Connection, home: Home, create: bool, was_there: bool) -> bool:
+    """Whether the file can be used; with `create` false one that is being made cannot."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise StateError(
             f"{home.database} was written by a newer mlmake (state version {version}; this one knows {VERSION})",
-            hint="use that mlmake; or move the file away, and every step runs once more",
+            hint=f"use that mlmake; or {_MOVE_AWAY}",
         )
     if version == 0:
-        with transaction(connection):
-            if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+        # A build that died while it made the file leaves no table either, but then no step of it had a log.
+        if was_there and os.path.exists(os.path.join(home.folder, "logs")):
+            raise _damaged(home.database, "it is empty, though builds have run here")
+        if not create:
+            return False
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if version == 0:
+        _make_tables(connection)
+    return True
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager
@@ -91,13 +119,31 @@ def explained(home: Home) -> Iterator[None]:
     """sqlite's errors as a line that names the file, with the next move."""
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
+        if _primary(error) not in _CIRCUMSTANCES:
+            raise _damaged(home.database, error) from error
         raise StateError(
             f"{home.database} cannot be used: {error}",
             hint="look at its rights, the free space of its disk, and who else has it open",
         ) from error
-    except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"{home.database} is damaged: {error}",
-            hint="move it away (`mv .mlmake/state.db .mlmake/state.db.damaged`); every step runs once more",
-        ) from error
+
+
+def misread(connection: sqlite3.Connection, error: Exception) -> StateError:
+    """What to raise where a row cannot be what mlmake wrote: sqlite has no check sums, so it passes on such rows."""
+    (_, _, path), *_ = connection.execute("PRAGMA database_list")
+    return _damaged(path, error)
+
+
+def check_pages(connection: sqlite3.Connection, table: str) -> None:
+    """Read the whole table and see that its pages are sound. Raises StateError."""
+    problem = connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]
+    if problem != "ok":
+        raise misread(connection, ValueError(problem.splitlines()[-1]))
+
+
+def _damaged(path: str, problem: object) -> StateError:
+    return StateError(f"{path} is damaged: {problem}", hint=_MOVE_AWAY)
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF

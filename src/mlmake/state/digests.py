@@ -24,6 +24,12 @@ _COARSE_STEP = 2 * _SECOND
 """The same where times have whole seconds only (FAT, some network file systems)."""
 
 
+_SELECT = """
+    SELECT path, size, mtime, ctime, inode, seen, digest FROM digests
+    WHERE typeof(seen) = 'integer' AND typeof(digest) = 'text'
+"""
+
+
 class Digest(NamedTuple):
     """The content of a file or a folder: xxh3_128 in hex, and bytes."""
 
@@ -45,8 +51,11 @@ class Digests:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        rows = connection.execute("SELECT path, size, mtime, ctime, inode, seen, digest FROM digests")
+        # Odd types are damage that sqlite passed on; such a file is hashed again. Blobs sort after all texts.
+        rows = connection.execute(f"{_SELECT} AND path < x''")
         self._rows: dict[str, _Row] = {row[0]: _Row(*row[1:]) for row in rows}
+        rows = connection.execute(f"{_SELECT} AND path >= x''")
+        self._rows.update((os.fsdecode(row[0]), _Row(*row[1:])) for row in rows)
         self._new: dict[str, _Row] = {}
 
     def of(self, path: str) -> Digest | None:
@@ -76,7 +85,7 @@ class Digests:
 
     def save(self) -> None:
         """Write what was learnt into the state; call it inside a transaction."""
-        rows = ((path, *row) for path, row in self._new.items())
+        rows = ((_as_key(path), *row) for path, row in self._new.items())
         self._connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         self._new.clear()
 
@@ -102,7 +111,11 @@ class Digests:
     def _remember(self, path: str, row: _Row) -> None:
         self._rows[path] = self._new[path] = row
 
-    def _folder(self, path: str) -> Digest:
+    def _folder(self, path: str) -> Digest | None:
+        try:
+            os.scandir(path).close()
+        except OSError:
+            return None
         total = xxhash.xxh3_128()
         size = 0
         for name, status in _walk(path, ""):
@@ -131,6 +144,15 @@ def _racy(row: _Row) -> bool:
     return max(row.mtime, row.ctime) + step >= row.seen
 
 
+def _as_key(path: str) -> str | bytes:
+    """A path as sqlite takes it: a text, or bytes where the name is no Unicode."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
 def _hash(path: str) -> tuple[str, int]:
     hasher = xxhash.xxh3_128()
     size = 0
@@ -147,7 +169,7 @@ def _hash(path: str) -> tuple[str, int]:
 def _walk(
     folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Files with their status and, first, folders without; in the order of their names. Links are followed, loops not."""
+    """Files with their status and, first, folders without, in the order of names. Links are followed, loops not."""
     try:
         with os.scandir(os.path.join(folder, prefix)) as found:
             entries = sorted(found, key=lambda entry: entry.name)

@@ -1,7 +1,8 @@
 """Facts: everything that decides what a step computes, each with a name for people and a value to compare.
 
 `code steps/fit.py`, `args`, `param model.depth`, `matrix fold`, `input table`, `output model`, `environment ml`,
-`env HOME`, `kind`, `version`. Names of steps, tags, descriptions, compute targets and order are no facts.
+`env HOME`, `kind`, `names` (a step's own, of its parameters), `in_place`, `version`. Names of steps, tags,
+descriptions, compute targets and order are no facts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import xxhash
 
@@ -20,8 +22,9 @@ from mlmake.model.data import Input, Source, Value
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
-from mlmake.model.step import Step, StepSpec
+from mlmake.model.step import Kind, Step, StepSpec
 from mlmake.model.template import placeholders
+from mlmake.state.database import misread
 from mlmake.state.digests import Digests
 from mlmake.state.imports import Closure, scan
 
@@ -39,6 +42,7 @@ class Fingerprint:
         paths: input name -> the absolute path of each item, for handing over.
         missing: why the step cannot run.
         pending: producers whose outputs are not final; facts of these inputs are left out.
+        waiting: the names of these inputs.
         code: absolute path -> digest of every code file.
     """
 
@@ -48,6 +52,7 @@ class Fingerprint:
     missing: tuple[Reason, ...]
     pending: tuple[str, ...]
     code: Mapping[str, str]
+    waiting: tuple[str, ...] = ()
 
 
 class Fingerprints:
@@ -60,9 +65,7 @@ class Fingerprints:
         self._digests = digests
         self._software = software
         self._connection = connection
-        self._names: dict[str, tuple[str, ...]] = {
-            digest: tuple(json.loads(names)) for digest, names in connection.execute("SELECT * FROM imports")
-        }
+        self._names = _known_imports(connection)
         self._new_names: dict[str, tuple[str, ...]] = {}
         self._static: dict[int, tuple[StepSpec, dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
         self._closure = self._new_closure()
@@ -78,12 +81,14 @@ class Fingerprints:
         facts = dict(spec_facts)
         missing = list(spec_missing)
         pending: dict[str, None] = {}
+        waits: list[str] = []
         inputs: dict[str, tuple[Item, ...]] = {}
         paths: dict[str, tuple[str, ...]] = {}
         for each in step.inputs:
             waiting = [p for source in each.sources for p in source.producers if not is_final(p)]
             if waiting:
                 pending.update(dict.fromkeys(waiting))
+                waits.append(each.name)
                 continue
             items, paths[each.name], gone = self._items(each)
             missing += [Reason(cause=Cause.INPUT_MISSING, subject=each.name, new=text) for text in gone]
@@ -93,7 +98,13 @@ class Fingerprints:
         facts.update((f"matrix {axis}", _as_json(value)) for axis, value in step.matrix.items())
         facts.update((f"output {output.name}", output.location.text) for output in step.outputs)
         return Fingerprint(
-            facts=facts, inputs=inputs, paths=paths, missing=tuple(missing), pending=tuple(pending), code=code
+            facts=facts,
+            inputs=inputs,
+            paths=paths,
+            missing=tuple(missing),
+            pending=tuple(pending),
+            code=code,
+            waiting=tuple(waits),
         )
 
     def save(self) -> None:
@@ -112,10 +123,12 @@ class Fingerprints:
 
     def _look_at_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
         facts = {
-            "kind": f"{spec.kind.name} {spec.kind.version}",
-            "args": _as_json([*spec.kind.words(), *(f"{a}={k}" for a, k in spec.params.items() if a != k)]),
+            "kind": f"{spec.kind.name} {spec.kind.version} ({_given(spec.kind)})",
+            "args": _as_json(spec.kind.words()),
             f"environment {spec.environment}": self._software.facts,
         }
+        if aliases := {own: key for own, key in spec.params.items() if own != key}:
+            facts["names"] = _as_json(aliases)
         if spec.version:
             facts["version"] = spec.version
         if spec.in_place:
@@ -148,11 +161,21 @@ class Fingerprints:
             if self._is_project_code(clean):
                 files.update(dict.fromkeys(self._followed(clean)))
         for pattern in spec.code:
-            found = glob.glob(pattern, root_dir=self._project.root, recursive=True)
-            files.update(
-                dict.fromkeys(path for path in sorted(found) if os.path.isfile(self._absolute(path)))
-            )
+            for path in self._globbed(pattern):
+                files.update(dict.fromkeys(self._followed(path)))
         return list(files)
+
+    def _globbed(self, pattern: str) -> Iterator[str]:
+        """What an item of `code` stands for: a glob for files, a folder for all files in it, a path for itself."""
+        if not glob.has_magic(pattern):
+            if not os.path.isdir(self._absolute(pattern)):
+                yield os.path.normpath(pattern)
+                return
+            pattern = os.path.join(pattern, "**")
+        for path in sorted(glob.glob(pattern, root_dir=self._project.root, recursive=True)):
+            # Bytecode is written by the very run that it would make stale.
+            if "__pycache__" not in path.split("/") and os.path.isfile(self._absolute(path)):
+                yield os.path.normpath(path)
 
     def _is_project_code(self, path: str) -> bool:
         if path.startswith(("/", "..", "-")):
@@ -173,10 +196,13 @@ class Fingerprints:
         if digest.digest not in self._names:
             try:
                 with open(self._absolute(path), "rb") as file:
-                    names = scan(file.read())
+                    source = file.read()
             except OSError:
                 return None
-            self._names[digest.digest] = self._new_names[digest.digest] = names
+            # The file may have changed since it was hashed; names belong to the text that they were read from.
+            read = xxhash.xxh3_128_hexdigest(source)
+            self._names[read] = self._new_names[read] = names = scan(source)
+            return names
         return self._names[digest.digest]
 
     def _absolute(self, path: str) -> str:
@@ -208,7 +234,23 @@ def _places(source: Source) -> Iterator[tuple[str, str]]:
         return
     prefix = location.text.removesuffix("/").removesuffix(location.pattern)
     for match in sorted(glob.glob(location.pattern, root_dir=location.path, recursive=True)):
-        yield f"{prefix}{match}", os.path.join(location.path, match)
+        path = os.path.join(location.path, match)
+        if not location.is_folder or os.path.isdir(path):
+            yield f"{prefix}{match}", path
+
+
+def _given(kind: Kind) -> str:
+    """Which of a kind's keys have a value, and which of these are lists: the same words mean another command line."""
+    values = {each.name: getattr(kind, each.name) for each in fields(cast("Any", kind))}
+    return ", ".join(f"{name}[]" if isinstance(v, tuple) else name for name, v in values.items() if v is not None)
+
+
+def _known_imports(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    rows = connection.execute("SELECT digest, names FROM imports")
+    try:
+        return {digest: tuple(json.loads(names)) for digest, names in rows}
+    except (ValueError, TypeError) as error:
+        raise misread(connection, error) from error
 
 
 def _digest_of(items: tuple[Item, ...]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import xxhash
 
 from mlmake.model.run import Item, Record
+from mlmake.state.database import check_pages, misread
 
 _TEXT_LIMIT = 1 << 18
 """Longer code is kept by digest only: nobody reads a diff of a quarter of a megabyte."""
@@ -22,12 +23,18 @@ class Records:
         self._connection = connection
         rows = connection.execute("SELECT step, run, finished, seconds, facts, inputs, outputs FROM records")
         self._rows: dict[str, tuple[object, ...] | Record] = {row[0]: row for row in rows}
+        if not self._rows:
+            # A page that lost its rows looks like an empty one, and then all would run again without a word.
+            check_pages(connection, "records")
 
     def get(self, step: str) -> Record | None:
         """The record of a step; decoded when first asked for."""
         row = self._rows.get(step)
         if isinstance(row, tuple):
-            row = self._rows[step] = _decoded(row)
+            try:
+                row = self._rows[step] = _decoded(row)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise misread(self._connection, error) from error
         return row
 
     def put(self, record: Record) -> None:
@@ -67,7 +74,10 @@ class Records:
     def text(self, digest: str) -> str | None:
         """A kept text."""
         row = self._connection.execute("SELECT body FROM texts WHERE digest = ?", (digest,)).fetchone()
-        return zlib.decompress(row[0]).decode("utf-8", "replace") if row else None
+        try:
+            return zlib.decompress(row[0]).decode("utf-8", "replace") if row else None
+        except (zlib.error, TypeError) as error:
+            raise misread(self._connection, error) from error
 
 
 def encode_items(items: Iterable[Item]) -> list[list[object]]:
@@ -85,7 +95,7 @@ def _decoded(row: tuple[object, ...]) -> Record:
         run=int(run),  # type: ignore[call-overload]
         finished=float(finished),  # type: ignore[arg-type]
         seconds=float(seconds),  # type: ignore[arg-type]
-        facts=json.loads(str(facts)),
+        facts=dict(json.loads(str(facts)).items()),
         inputs={name: decode_items(items) for name, items in json.loads(str(inputs)).items()},
         outputs=decode_items(json.loads(str(outputs))),
     )

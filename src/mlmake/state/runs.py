@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Outcome, Run, StepRun
+from mlmake.state.database import misread
 from mlmake.state.records import decode_items, encode_items
 
+T = TypeVar("T")
 _RUN = ", ".join(each.name for each in fields(Run))
 _STEP_RUN = ", ".join(each.name for each in fields(StepRun))
 
@@ -54,11 +56,11 @@ class Runs:
 
     def last(self, limit: int) -> list[Run]:
         rows = self._connection.execute(f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?", (limit,))
-        return [_run(row) for row in rows]
+        return [self._read(_run, row) for row in rows]
 
     def get(self, number: int) -> Run | None:
         row = self._connection.execute(f"SELECT {_RUN} FROM runs WHERE number = ?", (number,)).fetchone()
-        return _run(row) if row else None
+        return self._read(_run, row) if row else None
 
     def steps_of(self, number: int) -> list[StepRun]:
         """The steps of a run in the order in which they started."""
@@ -75,7 +77,13 @@ class Runs:
 
     def _steps(self, where: str, values: Sequence[Any]) -> list[StepRun]:
         rows = self._connection.execute(f"SELECT {_STEP_RUN} FROM step_runs WHERE {where}", values)
-        return [_step_run(row) for row in rows]
+        return [self._read(_step_run, row) for row in rows]
+
+    def _read(self, decode: Callable[[Sequence[Any]], T], row: Sequence[Any]) -> T:
+        try:
+            return decode(row)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise misread(self._connection, error) from error
 
 
 def _plain(value: Any) -> Any:
@@ -88,6 +96,8 @@ def _plain(value: Any) -> Any:
             else encode_items(value)
         )
         return json.dumps(items)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()  # a path in a message may be no Unicode
     return json.dumps(dict(value)) if isinstance(value, dict) else value
 
 

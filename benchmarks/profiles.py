@@ -1,0 +1,66 @@
+"""How much is measured: the sizes, the repetitions and the limits of a quick and of a full run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.shapes import Shape
+
+_MIB = 1 << 20
+Sizes = Mapping[Shape, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Sizes and limits.
+
+    Attributes:
+        minutes: after that nothing is started any more, and the rest is told as not measured.
+        repeat: pairs of runs.
+        pair: seconds after which no further pair of the same two is started.
+        limit: seconds that one measured command may take.
+        build: seconds that building a project before it is measured may take.
+        steps: steps of the projects in which nothing, or one input, changes.
+        first: steps of the projects that are built from nothing.
+        large: bytes of the file to hash.
+        files: files in the folder to hash.
+    """
+
+    minutes: float
+    repeat: int
+    pair: float
+    limit: float
+    build: float
+    steps: Sizes
+    first: Sizes
+    large: tuple[int, ...]
+    files: int
+
+
+QUICK = Profile(
+    minutes=4,
+    repeat=5,
+    pair=3,
+    limit=15,
+    build=40,
+    steps={Shape.WIDE: (1, 10, 100, 1_000, 10_000), Shape.LAYERS: (1_000,), Shape.CHAIN: (1_000,)},
+    first={Shape.WIDE: (100,), Shape.LAYERS: (100,)},
+    large=(256 * _MIB,),
+    files=10_000,
+)
+FULL = Profile(
+    minutes=60,
+    repeat=7,
+    pair=20,
+    limit=60,
+    build=600,
+    steps={
+        Shape.WIDE: (1, 10, 100, 1_000, 10_000, 100_000),
+        Shape.LAYERS: (100, 1_000, 10_000),
+        Shape.CHAIN: (100, 1_000, 10_000),
+    },
+    first={Shape.WIDE: (100, 1_000, 10_000), Shape.LAYERS: (1_000,)},
+    large=(1024 * _MIB, 4096 * _MIB),
+    files=100_000,
+)

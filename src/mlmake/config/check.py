@@ -1,0 +1,214 @@
+"""Checks that need no combination of a matrix: names, placeholders, flags, scripts, targets, environments."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+
+from mlmake.config.build import Wrong
+from mlmake.config.places import NAME, NAME_RULE, is_glob, locate
+from mlmake.config.problems import Problems, below, show
+from mlmake.config.references import parse_selector
+from mlmake.config.scope import Scope, where_of
+from mlmake.model.data import Value
+from mlmake.model.project import Compute
+from mlmake.model.step import Kind, Step, StepSpec
+from mlmake.model.template import Placeholder, meant, placeholders
+
+_NESTED = re.compile(r"(?<!\{)\{(?:inputs|outputs|params|matrix|env)\.[^{}\s]*\{")
+_NO_NAME = re.compile(r"[^A-Z0-9_]")
+_ALIAS = re.compile(r"\w[\w.-]{0,99}")
+_BAD_KEY = re.compile(r"[.=]|^$")
+
+
+def check_step(scope: Scope, spec: StepSpec, where: str) -> None:
+    """Problems of a step's own table."""
+    for table in ("inputs", "outputs", "metrics", "matrix"):
+        for name in getattr(spec, table):
+            if not NAME.fullmatch(name):
+                scope.problems.tell(f"{where}.{table}", f"{show(name)} is no name: {NAME_RULE}")
+    for own, key in spec.params.items():
+        if own != key and not _ALIAS.fullmatch(own):
+            scope.problems.tell(f"{where}.params", f"{show(own)} is no name: {NAME_RULE}")
+    for name in spec.metrics:
+        if name in spec.outputs:
+            scope.problems.tell(f"{where}.metrics", f"{show(name)} is the name of an output already")
+    for key, texts in texts_of(spec.kind):
+        _check_placeholders(scope, spec, key, texts, where)
+    for pattern in spec.code:
+        _check_code(scope, pattern, f"{where}.code", is_script=False)
+    for script in spec.kind.code().scripts:
+        _check_code(scope, script, f"{where}.script", is_script=True)
+
+
+def check_params(problems: Problems, params: Mapping[str, Value], where: str) -> None:
+    """Keys that no dotted name could say."""
+    for name, value in params.items():
+        if _BAD_KEY.search(name):
+            problems.tell(where, f"{show(name)} is no key for a parameter: it is empty or holds a dot or a =")
+        elif isinstance(value, Mapping):
+            check_params(problems, value, below(where, name))
+        elif any("\0" in each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)):
+            problems.tell(below(where, name), "a command line cannot hold a NUL character")
+
+
+def check_given(scope: Scope, step: Step, names: tuple[str, ...], where: str) -> None:
+    """Values that would reach a step under one name; `names` are those of its parameters."""
+    spec = step.spec
+    if getattr(spec.kind, "args", ()) is None:
+        flags = [*spec.inputs, *{**spec.outputs, **spec.metrics}, *names, *spec.matrix]
+        for flag in _twice(name.replace(".", "-") for name in flags):
+            what = f"two values would be handed over as --{flag}: rename one, or give 'args'"
+            scope.problems.tell_one_of(where, what)
+            return
+    spaces = {"INPUT": [*spec.inputs], "OUTPUT": [*spec.outputs, *spec.metrics], "PARAM": names, "MATRIX": spec.matrix}
+    for space, given in spaces.items():
+        for name in _twice(_NO_NAME.sub("_", each.upper()) for each in dict.fromkeys(given)):
+            what = f"two values would be handed over in the variable MLMAKE_{space}_{name}: rename one"
+            scope.problems.tell_one_of(where, what)
+
+
+def check_scripts(scope: Scope, spec: StepSpec, where: str) -> None:
+    """A script must be there before the build, so no step can make it. For when all outputs are known."""
+    for script in spec.kind.code().scripts:
+        claim = scope.owners.at(os.path.normpath(os.path.join(scope.project.root, script)))
+        if claim is not None:
+            what = (
+                f"{show(script)} is an output of {scope.shown(claim.step.id)}: a script must be there before the build"
+            )
+            move = 'make it an input, and run it with command = "python {inputs.NAME}"'
+            scope.problems.tell(f"{where}.script", f"{what}; {move}")
+
+
+def check_names(scope: Scope) -> None:
+    """Compute targets, environments and the default, as named elsewhere in the file."""
+    targets = {"local", *scope.project.computes}
+    environments = {"system", *scope.project.environments}
+    for name, declared in scope.pipelines.items():
+        for spec in declared.specs.values():
+            where = where_of(name, spec.name)
+            _check_name(scope, spec.compute, targets, f"{where}.compute", "compute target")
+            _check_name(scope, spec.environment, environments, f"{where}.environment", "environment")
+    for compute in scope.project.computes.values():
+        _check_compute(scope, compute, targets)
+    _check_default(scope)
+
+
+def _check_name(scope: Scope, name: str, legal: set[str], where: str, what: str) -> None:
+    if name not in legal:
+        near = scope.problems.near(name, legal)
+        known = "" if near else f"; known: {', '.join(sorted(legal)[:20])}"
+        scope.problems.tell(where, f"unknown {what} {show(name)}{known}", near)
+
+
+def _check_compute(scope: Scope, compute: Compute, targets: set[str]) -> None:
+    for key in ("of", "via"):
+        said = compute.options.get(key, ())
+        where = f"{below('compute', compute.name)}.{key}"
+        for member in [said] if isinstance(said, str) and said else said:
+            _check_name(scope, member, targets, where, "compute target")
+            if member == compute.name:
+                scope.problems.tell(where, f"{member!r} cannot name itself")
+        if key in compute.options and not said and key == "of":
+            scope.problems.tell(where, "a pool needs one or more members")
+
+
+def texts_of(kind: Kind) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each key of a kind that is part of its command line, with its texts."""
+    words = set(kind.words())
+    for each in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass: the first line of its contract
+        value = getattr(kind, each.name)
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        yield each.name, tuple(text for text in texts if text in words)
+
+
+def _check_placeholders(scope: Scope, spec: StepSpec, key: str, texts: tuple[str, ...], where: str) -> None:
+    at = f"{where}.{key}"
+    if key == "script":
+        for found in placeholders(texts):
+            if meant(found.space):
+                said = f"{{{found.space}.{found.name}}}"
+                scope.problems.tell(at, f"{said} cannot stand in a script's path: hand the value over in 'args'")
+        return
+    if any("\0" in text for text in texts):
+        scope.problems.tell(at, "a command line cannot hold a NUL character")
+    for found in dict.fromkeys(placeholders(texts)):
+        _check_placeholder(scope, found, spec, at)
+    for text in texts:
+        for nested in _NESTED.findall(text):
+            move = "give the parameter an own name in 'params', as in { own = \"a.{matrix.x}\" }"
+            scope.problems.tell(at, f"{nested}…: a placeholder cannot stand in a placeholder; {move}")
+
+
+def _check_placeholder(scope: Scope, found: Placeholder, spec: StepSpec, where: str) -> None:
+    legal: dict[str, Iterable[str]] = {
+        "inputs": spec.inputs,
+        "outputs": [*spec.outputs, *spec.metrics],
+        "matrix": spec.matrix,
+    }
+    space = meant(found.space)
+    if space and space != found.space:
+        said = f"{{{found.space}.{found.name}}}"
+        scope.problems.tell(where, f"unknown placeholder {said}", f"{{{space}.{found.name}}}")
+    elif space in legal and found.name not in legal[space]:
+        near = scope.problems.near(found.name, legal[space])
+        has = ", ".join(legal[space])
+        hint = "" if near else f": the step's {space} are {has}" if has else f": the step has no {space}"
+        said = f"{{{space}.{found.name}}}"
+        scope.problems.tell(where, f"unknown placeholder {said}{hint}", near and f"{{{space}.{near}}}")
+
+
+def _check_code(scope: Scope, path: str, where: str, *, is_script: bool) -> None:
+    try:
+        found = locate(path, scope.project.root, scope.project.datastores, globs=not is_script)
+    except Wrong as wrong:
+        move = "; a step's code lies in the project" if wrong.fact != wrong.what else ""
+        scope.problems.tell(where, f"{wrong.fact}{move}", wrong.near)
+        return
+    if "://" in path:
+        scope.problems.tell(where, f"{show(path)} is no file of the project: code is not read from elsewhere")
+    elif is_script and (found.is_folder or is_glob(path)):
+        scope.problems.tell(where, f"{show(path)} is no file")
+    elif not is_script and any(meant(each.space) for each in placeholders([path])):
+        scope.problems.tell(where, f"{show(path)}: placeholders cannot stand here")
+
+
+def _check_default(scope: Scope) -> None:
+    default = scope.project.default
+    if not default or default in scope.pipelines or _is_step(scope, default) or _is_output(scope, default):
+        return
+    legal = [*scope.pipelines, *scope.owners.texts()]
+    for declared in scope.pipelines.values():
+        legal += [*declared.specs, *declared.broken]
+    near = scope.problems.near(default, dict.fromkeys(legal))
+    scope.problems.tell("project.default", f"{show(default)} is no pipeline, step or output", near)
+
+
+def _is_step(scope: Scope, word: str) -> bool:
+    try:
+        pipeline, group, selector = parse_selector(word)
+    except Wrong:
+        return False
+    for name, declared in scope.pipelines.items():
+        if pipeline in ("", name) and (group in declared.broken or declared.is_broken):
+            return True
+        if pipeline in ("", name) and group in declared.specs:
+            known = declared.specs[group].matrix.keys()
+            if selector.keys() <= known and scope.groups.select(name, group, selector):
+                return True
+    return False
+
+
+def _is_output(scope: Scope, word: str) -> bool:
+    path = os.path.normpath(os.path.join(scope.project.root, word))
+    return path in scope.owners.by_path() or word in scope.owners.texts()
+
+
+def _twice(names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
