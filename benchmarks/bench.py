@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.figures import Figure, Measure
+from benchmarks.pace import Pace
 from benchmarks.profiles import Profile
 from benchmarks.project import Project
 from benchmarks.scratch import remove
@@ -17,9 +18,6 @@ from benchmarks.shapes import Graph, Shape
 from benchmarks.timing import Broken, Overdue, Timer
 from benchmarks.tools import MLMAKE, Tool
 from benchmarks.turns import Run, Turns, alone, in_turn
-
-Key = tuple[str, str, str]
-"""What is done, the case, the tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +29,7 @@ class Bench:
         programs: name of a program -> its full path.
         python: the interpreter that runs mlmake.
         jobs: jobs with which projects are built before they are measured.
-        slow: what took how long at the last size; nothing that must take longer than its limit is tried.
+        pace: what took how long so far; nothing that must take longer than its limit is tried.
     """
 
     profile: Profile
@@ -41,7 +39,7 @@ class Bench:
     programs: Mapping[str, str]
     python: str
     jobs: int
-    slow: dict[Key, tuple[int, float]] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def peers(self, shape: Shape, *, floors: bool = False) -> list[Tool]:
@@ -71,38 +69,31 @@ class Bench:
     def ready(self, tool: Tool, graph: Graph, links: Mapping[str, Path] | None = None) -> Iterator[Project]:
         """The same, up to date. Raises Overdue, Broken."""
         key = ("prepare", graph.shape.value, tool.name)
-        self.check_slow(key, graph.size, self.profile.build)
+        self.pace.check(key, graph.size, self.profile.build)
         with self.project(tool, graph, links) as project:
             began = self.timer.left
             try:
                 project.ready(self.jobs, self.profile.build)
             except Overdue as problem:
-                self.slow[key] = graph.size, self.profile.build + 1
+                self.pace.note(key, graph.size, self.profile.build + 1)
                 raise Broken(f"not measured: building it first takes {problem}") from None
-            self.slow[key] = graph.size, began - self.timer.left
+            self.pace.note(key, graph.size, began - self.timer.left)
             yield project
-
-    def check_slow(self, key: Key, size: int, limit: float) -> None:
-        """Raise Broken where what is known of fewer steps, or of independent ones, says that `limit` will not do."""
-        what, _, tool = key
-        known, seconds = self.slow.get(key) or self.slow.get((what, Shape.WIDE.value, tool), (0, 0.0))
-        if known and seconds * size / known > limit:
-            raise Broken(f"not measured: {seconds:.1f} s at {known:,} steps")
 
     def compare(self, measure: Measure, graph: Graph, tool: Tool, ours: Run, theirs: Run) -> Figure:
         """One peer at one work, in turn with mlmake."""
         key = (measure.name, graph.shape.value, tool.name)
         try:
-            self.check_slow(key, graph.size, self.profile.limit)
+            self.pace.check(key, graph.size, self.profile.limit)
         except Broken as problem:
             turns = Turns(note=str(problem))
         else:
             turns = in_turn(ours, theirs, self.profile.repeat, self.profile.pair)
         figure = figure_of(measure, graph.shape.value, graph.size, tool.name, turns)
         if figure.wall is not None:
-            self.slow[key] = graph.size, figure.wall
+            self.pace.note(key, graph.size, figure.wall)
         elif turns.note.startswith("over"):
-            self.slow[key] = graph.size, self.profile.limit + 1
+            self.pace.note(key, graph.size, self.profile.limit + 1)
         return figure
 
     def own(self, figures: list[Figure], measure: Measure, graph: Graph, ours: Run) -> Figure:

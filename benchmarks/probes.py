@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 Timed = Callable[[str], float]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.shapes import Shape
+from benchmarks.shapes import Graph, Shape
 
 _MIB = 1 << 20
 Sizes = Mapping[Shape, tuple[int, ...]]
@@ -37,14 +37,20 @@ class Profile:
     large: tuple[int, ...]
     files: int
 
+    def graphs(self, sizes: Sizes) -> list[Graph]:
+        """From small to large, independent steps first."""
+        shapes = list(Shape)
+        graphs = [Graph(shape=shape, size=size) for shape, each in sizes.items() for size in each]
+        return sorted(graphs, key=lambda graph: (graph.size, shapes.index(graph.shape)))
+
 
 QUICK = Profile(
-    minutes=4,
+    minutes=5,
     repeat=5,
-    pair=3,
-    limit=15,
+    pair=2,
+    limit=10,
     build=40,
-    steps={Shape.WIDE: (1, 10, 100, 1_000, 10_000), Shape.LAYERS: (1_000,), Shape.CHAIN: (1_000,)},
+    steps={Shape.WIDE: (1, 100, 1_000, 10_000), Shape.LAYERS: (1_000,), Shape.CHAIN: (1_000,)},
     first={Shape.WIDE: (100,), Shape.LAYERS: (100,)},
     large=(256 * _MIB,),
     files=10_000,

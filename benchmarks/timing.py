@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CLOCK = str(Path(__file__).with_name("clock.py"))
+OUT_OF_TIME = "not measured: the run was out of time"
 _MARK = "MLMAKE_BENCHMARK"
 _GRACE = 5.0
 _DROPPED = ("MLMAKE_", "MAKE", "MFLAGS", "NINJA_", "PYTHON", "VIRTUAL_ENV", "DVC_", "SNAKEMAKE_", "DOIT_", "XDG_")
@@ -63,9 +64,8 @@ class Timer:
 
     def read(self, command: Sequence[str], folder: Path, limit: float) -> tuple[Sample, str]:
         """As `run`, with what the command printed."""
-        limit = min(limit, self.left)
-        if limit <= 0:
-            raise Broken("out of time")
+        if self.left <= 0:
+            raise Broken(OUT_OF_TIME)
         log = self.scratch / "log.txt"
         reader, writer = os.pipe()
         try:
@@ -81,7 +81,7 @@ class Timer:
                     start_new_session=True,
                 )
             os.close(writer)
-            self._wait(process, limit)
+            self._wait(process, min(limit, self.left))
             with open(reader, closefd=False) as report:
                 told = report.read().split()
         finally:
@@ -96,6 +96,8 @@ class Timer:
             process.wait(limit)
         except subprocess.TimeoutExpired:
             self._end(process)
+            if self.left <= 0:
+                raise Broken(OUT_OF_TIME) from None
             raise Overdue(limit) from None
         except BaseException:
             self._end(process)

@@ -221,7 +221,7 @@ def _cell(text: str) -> str:
 
 
 def picture() -> str:
-    """The sample project as `mlmake graph --format svg` draws it, as if a helper of `clean` had just been edited."""
+    """The sample project as `mlmake graph --format svg` draws it, as if the script of `clean` had just been edited."""
     project = load(str(DOCS.parent))
     states: dict[str, State] = {}
     for step in project.steps.values():

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
 from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
@@ -34,7 +33,8 @@ from mlmake.state.records import Records
 
 E = TypeVar("E")
 T = TypeVar("T")
-_HEADER = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
+_HEADER = re.compile(r"^[ \t]*\[([\w-]+)\][ \t]*$", re.MULTILINE)
+_OTHERS = ("project", "datastores")
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; nothing asserts a time."""
 
@@ -104,9 +104,14 @@ class Folder:
         """Write pipelines.toml."""
         self.write({FILE: text})
 
-    def steps(self, text: str, pipeline: str = "p") -> None:
-        """Write a pipelines.toml of one pipeline: a line `[NAME]` starts a step; `[compute.local]` stays as it is."""
-        self.toml(_HEADER.sub(rf"[pipelines.{pipeline}.steps.\1]", dedent(text)))
+    def steps(self, text: str, **params: object) -> None:
+        """Write a pipelines.toml of one pipeline `p`: a line `[NAME]` starts a step; `[datastores]` and the like stay.
+
+        `params` are the pipeline's.
+        """
+        steps = _HEADER.sub(lambda line: line[0] if line[1] in _OTHERS else f"[pipelines.p.steps.{line[1]}]", text)
+        values = "\n".join(f"{name} = {json.dumps(value)}" for name, value in params.items())
+        self.toml(f"{steps}\n[pipelines.p.params]\n{values}\n")
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()

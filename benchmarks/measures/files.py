@@ -18,7 +18,7 @@ from benchmarks.tools import MLMAKE
 from benchmarks.turns import Run, in_turn
 
 READ = "read the file"
-COPY = "cp"
+COPY = "copy the file"
 READ_ALL = "read every file"
 LOOK = "scandir + stat"
 _PROBES = str(Path(__file__).parents[1] / "probes.py")

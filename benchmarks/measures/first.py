@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.bench import Bench, tell
 from benchmarks.figures import Figure, Measure
 from benchmarks.project import Project
-from benchmarks.shapes import Graph, Shape
+from benchmarks.shapes import Graph
 from benchmarks.timing import Broken, Overdue, Sample
 from benchmarks.tools import MLMAKE
 from benchmarks.tools.base import Tool
@@ -18,9 +18,8 @@ _JOBS = {Measure.FIRST_1: 1, Measure.FIRST_2: 2}
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Every size from small to large, every shape."""
-    pairs = sorted((size, shape.value) for shape, sizes in bench.profile.first.items() for size in sizes)
-    for size, shape in pairs:
-        yield from _graph(bench, Graph(shape=Shape(shape), size=size))
+    for graph in bench.profile.graphs(bench.profile.first):
+        yield from _graph(bench, graph)
 
 
 def _graph(bench: Bench, graph: Graph) -> Iterator[Figure]:

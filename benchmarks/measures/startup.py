@@ -19,9 +19,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
     tell("start-up")
     ours = _run(bench, (bench.programs["mlmake"], "--version"))
     commands: dict[str, Words] = {PYTHON: (bench.python, "-c", "pass")}
-    for tool in bench.tools[1:]:
-        if not tool.is_floor and tool.program != MLMAKE.program:
-            commands.setdefault(tool.program, (bench.programs[tool.program], "--version"))
+    programs = {MLMAKE.program}
+    for tool in bench.tools:
+        if not tool.is_floor and tool.program not in programs:
+            commands[tool.name] = (bench.programs[tool.program], "--version")
+            programs.add(tool.program)
     figures = []
     for name, command in commands.items():
         turns = in_turn(ours, _run(bench, command), 2 * bench.profile.repeat, bench.profile.pair)

@@ -50,9 +50,8 @@ class _Doing:
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Every size from small to large, every shape."""
-    pairs = sorted((size, shape.value) for shape, sizes in bench.profile.steps.items() for size in sizes)
-    for size, shape in pairs:
-        yield from _graph(bench, Graph(shape=Shape(shape), size=size))
+    for graph in bench.profile.graphs(bench.profile.steps):
+        yield from _graph(bench, graph)
 
 
 def _graph(bench: Bench, graph: Graph) -> Iterator[Figure]:

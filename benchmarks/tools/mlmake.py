@@ -46,7 +46,8 @@ def _command(verb: Verb, step: Step, form: Form) -> str:
     words = verb.words([f"{{inputs.in{number}}}" for number in range(len(step.sources))], "{outputs.out}")
     if form is Form.TEXT:
         return f'command = "{" ".join(words)}"'
-    return f"command = [{', '.join(f'"{word}"' for word in words)}]"
+    listed = ", ".join(f'"{word}"' for word in words)
+    return f"command = [{listed}]"
 
 
 def _matrix(graph: Graph) -> Iterator[str]:

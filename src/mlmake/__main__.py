@@ -1,6 +1,6 @@
 """`python -m mlmake` is `mlmake`."""
 
-from mlmake.cli.main import main
+from mlmake.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -29,7 +29,6 @@ LINE = """
     inputs = { y = "@second" }
     metrics = { scores = "build/scores.json" }
 """
-PARAMS = '[pipelines.p]\nparams = { word = "hello", depth = 8 }\n'
 FIRST = "import sys\nprint('log of first')\nopen(sys.argv[2], 'w').write(sys.argv[4] + chr(10))\n"
 THIRD = """import json, sys
 texts = [open(path).read() for path in sys.argv[2:4]]
@@ -40,8 +39,7 @@ json.dump({"length": sum(map(len, texts)), "nested": {"ratio": 1 / 3}}, open(sys
 @pytest.fixture
 def line(project: Folder) -> Folder:
     """Three steps in a row, the middle one a matrix."""
-    project.steps(LINE)
-    project.toml(PARAMS + project.read("pipelines.toml"))
+    project.steps(LINE, word="hello", depth=8)
     project.write({"steps/first.py": FIRST, "steps/third.py": THIRD})
     return project
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
+from reading import read, step
 
 from mlmake.config import tables
 from mlmake.kinds.command import Command
@@ -13,7 +14,6 @@ from mlmake.model.data import Datastore
 from mlmake.model.project import Compute, Environment
 from mlmake.model.resources import Resources
 from mlmake.model.step import Step
-from reading import read, step
 
 WHOLE = """
 [project]
@@ -327,8 +327,8 @@ def test_a_version_is_kept_as_text(said: str, kept: str) -> None:
 
 
 def test_named_resources_may_be_called_like_ours() -> None:
-    named = step("[s]\nscript = 's.py'\nresources = { cpu_hours = 2, gpu_0 = 1, memory_bus = 0.5 }").spec.resources.named
-    assert named == {"cpu_hours": 2, "gpu_0": 1, "memory_bus": 0.5}
+    said = "resources = { cpu_hours = 2, gpu_0 = 1, memory_bus = 0.5 }"
+    assert step(f"[s]\nscript = 's.py'\n{said}").spec.resources.named == {"cpu_hours": 2, "gpu_0": 1, "memory_bus": 0.5}
 
 
 # Nothing of a project is executed, and what is not used may be anything.

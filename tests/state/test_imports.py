@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlmake.state.imports import Closure, scan
+from mlmake.state.imports import Closure
+from mlmake.state.scan import scan
 
 SCRIPT = "steps/run.py"
 

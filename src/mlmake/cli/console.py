@@ -87,7 +87,7 @@ class Console:
         if not self._quiet:
             steps = [self._project.steps[step] for step in shown]
             print_verdicts(self._project, steps, shown, expand=self._verbose, first_only=not self._verbose)
-        self._say(f"dry run: {counts(event.verdicts)}; nothing was run")
+        self._say(f"dry run: {counts(event.verdicts, event.others)}; nothing was run")
 
     def _started(self, event: StepStarted) -> None:
         name = self._name(event.step)

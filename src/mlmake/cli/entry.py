@@ -27,19 +27,35 @@ def main() -> None:
 def at_once(args: list[str]) -> bool:
     """Answer if nothing has changed since the last look at the same selection; False leaves it to others."""
     began = time.perf_counter()
-    words = _understood(args)
-    root = _root() if words is not None else None
+    folder, rest = _folder(args)
+    words = _understood(rest)
+    root = _root(folder) if words is not None else None
     if words is None or root is None:
         return False
     command, quiet, targets = words
-    look = snapshot.read(snapshot.path_of(root, targets, os.getcwd()))
-    if look is None or look.unsettled or look.changed():
+    look = snapshot.read(snapshot.path_of(root, targets, folder), os.path.join(root, ".mlmake", "state.db"))
+    if look is None or look.head["unsettled"] or look.changed():
         return False
     if command == "status":
-        _print(f"{look.head['listing']}\n{look.steps} {_green('fresh')}")
+        _print("\n".join(_lines(look.head["groups"])))
     elif not quiet:
-        _print(_green(_ENDED.format(look.steps, time.perf_counter() - began), bold=True))
+        steps = sum(count for _, count in look.head["groups"])
+        _print(_green(_ENDED.format(steps, time.perf_counter() - began), bold=True))
     return True
+
+
+def _lines(groups: list[tuple[str, int]]) -> list[str]:
+    """As `status` lists steps that are all fresh; a test holds both side by side."""
+    fresh = _green("fresh")
+    lines = [f"{fresh}  {name}" + (_colored(f" ({count} steps)", "2") if count > 1 else "") for name, count in groups]
+    return [*lines, f"{sum(count for _, count in groups)} {fresh}"]
+
+
+def _folder(args: list[str]) -> tuple[str, list[str]]:
+    """Where to work, by -C or by where the user stands, and the other words."""
+    if args[:1] == ["-C"] and len(args) > 1:
+        return os.path.abspath(args[1]), args[2:]
+    return os.getcwd(), args
 
 
 def _understood(args: list[str]) -> tuple[str, bool, list[str]] | None:
@@ -62,8 +78,7 @@ def _understood(args: list[str]) -> tuple[str, bool, list[str]] | None:
     return command, quiet, targets
 
 
-def _root() -> str | None:
-    folder = os.getcwd()
+def _root(folder: str) -> str | None:
     while not os.path.exists(os.path.join(folder, "pipelines.toml")):
         above = os.path.dirname(folder)
         if above == folder:
@@ -81,6 +96,10 @@ def _print(text: str) -> None:
 
 
 def _green(text: str, *, bold: bool = False) -> str:
+    return _colored(text, "1;32" if bold else "32")
+
+
+def _colored(text: str, code: str) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return f"\x1b[{'1;' if bold else ''}32m{text}\x1b[0m"
+    return f"\x1b[{code}m{text}\x1b[0m"

@@ -24,10 +24,11 @@ def print_verdicts(
     print_table(rows)
 
 
-def counts(verdicts: Mapping[str, Verdict], *, color: bool = True) -> str:
-    """`3 fresh, 1 stale`."""
+def counts(verdicts: Mapping[str, Verdict], others: int = 0) -> str:
+    """`3 fresh, 1 stale`; `others` are fresh too."""
     numbers = {state: sum(verdict.state is state for verdict in verdicts.values()) for state in State}
-    words = (f"{count} {state_word(state) if color else state.value}" for state, count in numbers.items() if count)
+    numbers[State.FRESH] += others
+    words = (f"{count} {state_word(state)}" for state, count in numbers.items() if count)
     return ", ".join(words) or "no steps"
 
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _NAMES = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table"}
 _SIZE = "a size such as '8GiB' or a number of bytes"
 _DURATION = "a duration such as '90s', '2h' or '1h30m', or a number of seconds"
+_LONGEST_VALUE = 200
 _RESOURCE_SLIPS = {"cpu": "cpus", "cores": "cpus", "gpu": "gpus", "mem": "memory", "ram": "memory"}
 _OTHER_TOOLS = {
     "cmd": "command",
@@ -138,13 +139,20 @@ def _axis(value: Any, _: object) -> tuple[Scalar, ...]:
         if not isinstance(item, str | int | float | bool):
             raise Wrong(f"expected texts, numbers, true or false, got {show(item)}")
         text = as_text(item)
-        if not text or text != text.strip() or not text.isprintable() or any(char in "[]=,*" for char in text):
-            rule = "no [ ] = , * and no line breaks, no blanks around it" if text else "it is empty"
-            raise Wrong(f"{show(item)} cannot be part of a step's name", move=rule)
+        if problem := _no_part(text):
+            raise Wrong(f"{show(item)} cannot be part of a step's name", move=problem)
         if text in seen:
             raise Wrong(f"{show(item)} stands twice: the steps would have one name")
         seen.add(text)
     return tuple(value)
+
+
+def _no_part(text: str) -> str:
+    """Why a matrix value cannot stand in a step's name; "" if it can."""
+    if not text or len(text) > _LONGEST_VALUE:
+        return f"it is longer than {_LONGEST_VALUE} characters" if text else "it is empty"
+    is_plain = text == text.strip() and text.isprintable() and not any(char in "[]=,*" for char in text)
+    return "" if is_plain else "no [ ] = , * and no line breaks, no blanks around it"
 
 
 def _parsed(parse: Callable[[str], float], wanted: str) -> Callable[[Any, object], float]:
@@ -210,7 +218,8 @@ def _items(value: Any, to: Any) -> dict[str, Any]:
     inner = get_args(to)[1]
     if inner is Any:
         return _table(value)
-    return _each(_table(value), lambda _, item: CONVERTER.structure(item, inner))
+    hook = CONVERTER.get_structure_hook(inner)
+    return _each(_table(value), lambda _, item: hook(item, inner))
 
 
 def _converter() -> Converter:

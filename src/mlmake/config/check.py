@@ -9,16 +9,17 @@ from dataclasses import fields
 
 from mlmake.config.build import Wrong
 from mlmake.config.places import NAME, NAME_RULE, is_glob, locate
-from mlmake.config.problems import Problems, below, show
+from mlmake.config.problems import Problems, below, listed, show
 from mlmake.config.references import parse_selector
 from mlmake.config.scope import Scope, where_of
 from mlmake.model.data import Value
 from mlmake.model.project import Compute
-from mlmake.model.step import Kind, Step, StepSpec
+from mlmake.model.step import Kind, StepSpec
 from mlmake.model.template import Placeholder, meant, placeholders
 
 _NESTED = re.compile(r"(?<!\{)\{(?:inputs|outputs|params|matrix|env)\.[^{}\s]*\{")
-_NO_NAME = re.compile(r"[^A-Z0-9_]")
+_OUTPUTS = ("outputs", "metrics")
+_BARE_AXIS = re.compile(r"(?<!\{)\{(\w+)\}")
 _ALIAS = re.compile(r"\w[\w.-]{0,99}")
 _BAD_KEY = re.compile(r"[.=]|^$")
 
@@ -35,8 +36,10 @@ def check_step(scope: Scope, spec: StepSpec, where: str) -> None:
     for name in spec.metrics:
         if name in spec.outputs:
             scope.problems.tell(f"{where}.metrics", f"{show(name)} is the name of an output already")
-    for key, texts in texts_of(spec.kind):
+    for key, texts in _texts(spec.kind):
         _check_placeholders(scope, spec, key, texts, where)
+    if spec.matrix:
+        _check_bare_axes(scope, spec, where)
     for pattern in spec.code:
         _check_code(scope, pattern, f"{where}.code", is_script=False)
     for script in spec.kind.code().scripts:
@@ -54,32 +57,14 @@ def check_params(problems: Problems, params: Mapping[str, Value], where: str) ->
             problems.tell(below(where, name), "a command line cannot hold a NUL character")
 
 
-def check_given(scope: Scope, step: Step, names: tuple[str, ...], where: str) -> None:
-    """Values that would reach a step under one name; `names` are those of its parameters."""
-    spec = step.spec
-    if getattr(spec.kind, "args", ()) is None:
-        flags = [*spec.inputs, *{**spec.outputs, **spec.metrics}, *names, *spec.matrix]
-        for flag in _twice(name.replace(".", "-") for name in flags):
-            what = f"two values would be handed over as --{flag}: rename one, or give 'args'"
-            scope.problems.tell_one_of(where, what)
-            return
-    spaces = {"INPUT": [*spec.inputs], "OUTPUT": [*spec.outputs, *spec.metrics], "PARAM": names, "MATRIX": spec.matrix}
-    for space, given in spaces.items():
-        for name in _twice(_NO_NAME.sub("_", each.upper()) for each in dict.fromkeys(given)):
-            what = f"two values would be handed over in the variable MLMAKE_{space}_{name}: rename one"
-            scope.problems.tell_one_of(where, what)
-
-
-def check_scripts(scope: Scope, spec: StepSpec, where: str) -> None:
+def check_scripts(scope: Scope) -> None:
     """A script must be there before the build, so no step can make it. For when all outputs are known."""
-    for script in spec.kind.code().scripts:
-        claim = scope.owners.at(os.path.normpath(os.path.join(scope.project.root, script)))
+    for where, path in scope.scripts.items():
+        claim = scope.owners.at(path)
         if claim is not None:
-            what = (
-                f"{show(script)} is an output of {scope.shown(claim.step.id)}: a script must be there before the build"
-            )
-            move = 'make it an input, and run it with command = "python {inputs.NAME}"'
-            scope.problems.tell(f"{where}.script", f"{what}; {move}")
+            said = show(os.path.relpath(path, scope.project.root))
+            what = f"{said} is an output of {scope.shown(claim.step.id)}: a script must be there before the build"
+            scope.problems.tell(where, f'{what}; make it an input, and run it with command = "python {{inputs.NAME}}"')
 
 
 def check_names(scope: Scope) -> None:
@@ -88,9 +73,10 @@ def check_names(scope: Scope) -> None:
     environments = {"system", *scope.project.environments}
     for name, declared in scope.pipelines.items():
         for spec in declared.specs.values():
-            where = where_of(name, spec.name)
-            _check_name(scope, spec.compute, targets, f"{where}.compute", "compute target")
-            _check_name(scope, spec.environment, environments, f"{where}.environment", "environment")
+            if spec.compute not in targets or spec.environment not in environments:
+                where = where_of(name, spec.name)
+                _check_name(scope, spec.compute, targets, f"{where}.compute", "compute target")
+                _check_name(scope, spec.environment, environments, f"{where}.environment", "environment")
     for compute in scope.project.computes.values():
         _check_compute(scope, compute, targets)
     _check_default(scope)
@@ -99,7 +85,7 @@ def check_names(scope: Scope) -> None:
 def _check_name(scope: Scope, name: str, legal: set[str], where: str, what: str) -> None:
     if name not in legal:
         near = scope.problems.near(name, legal)
-        known = "" if near else f"; known: {', '.join(sorted(legal)[:20])}"
+        known = "" if near else f"; known: {listed(sorted(legal))}"
         scope.problems.tell(where, f"unknown {what} {show(name)}{known}", near)
 
 
@@ -115,13 +101,34 @@ def _check_compute(scope: Scope, compute: Compute, targets: set[str]) -> None:
             scope.problems.tell(where, "a pool needs one or more members")
 
 
-def texts_of(kind: Kind) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each key of a kind that is part of its command line, with its texts."""
-    words = set(kind.words())
+def placeholders_of(kind: Kind) -> Iterator[tuple[str, Placeholder]]:
+    """Each key of a kind that is part of its command line, with the placeholders of its texts."""
+    for key, texts in _texts(kind):
+        for found in placeholders(texts):
+            yield key, found
+
+
+def _texts(kind: Kind) -> Iterator[tuple[str, tuple[str, ...]]]:
+    words = {word for word in kind.words() if "{" in word or "\0" in word}
+    if not words:
+        return
     for each in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass: the first line of its contract
         value = getattr(kind, each.name)
         texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
         yield each.name, tuple(text for text in texts if text in words)
+
+
+def _check_bare_axes(scope: Scope, spec: StepSpec, where: str) -> None:
+    """`{fold}` where `{matrix.fold}` is meant: once for all combinations."""
+    texts = [(below(f"{where}.inputs", name), path) for name, paths in spec.inputs.items() for path in paths]
+    texts += [(below(f"{where}.{key}", n), path) for key in _OUTPUTS for n, path in getattr(spec, key).items()]
+    texts += [(f"{where}.params", key) for key in spec.params.values()]
+    texts += [(f"{where}.after", name) for name in spec.after]
+    for place, text in texts:
+        for name in _BARE_AXIS.findall(text):
+            if name in spec.matrix:
+                scope.slips.add(place)
+                scope.problems.tell(place, f"{{{name}}} is no placeholder", f"{{matrix.{name}}}")
 
 
 def _check_placeholders(scope: Scope, spec: StepSpec, key: str, texts: tuple[str, ...], where: str) -> None:
@@ -154,7 +161,7 @@ def _check_placeholder(scope: Scope, found: Placeholder, spec: StepSpec, where: 
         scope.problems.tell(where, f"unknown placeholder {said}", f"{{{space}.{found.name}}}")
     elif space in legal and found.name not in legal[space]:
         near = scope.problems.near(found.name, legal[space])
-        has = ", ".join(legal[space])
+        has = listed(legal[space])
         hint = "" if near else f": the step's {space} are {has}" if has else f": the step has no {space}"
         said = f"{{{space}.{found.name}}}"
         scope.problems.tell(where, f"unknown placeholder {said}{hint}", near and f"{{{space}.{near}}}")
@@ -171,7 +178,9 @@ def _check_code(scope: Scope, path: str, where: str, *, is_script: bool) -> None
         scope.problems.tell(where, f"{show(path)} is no file of the project: code is not read from elsewhere")
     elif is_script and (found.is_folder or is_glob(path)):
         scope.problems.tell(where, f"{show(path)} is no file")
-    elif not is_script and any(meant(each.space) for each in placeholders([path])):
+    elif is_script:
+        scope.scripts[where] = found.path
+    elif any(meant(each.space) for each in placeholders([path])):
         scope.problems.tell(where, f"{show(path)}: placeholders cannot stand here")
 
 
@@ -204,11 +213,3 @@ def _is_step(scope: Scope, word: str) -> bool:
 def _is_output(scope: Scope, word: str) -> bool:
     path = os.path.normpath(os.path.join(scope.project.root, word))
     return path in scope.owners.by_path() or word in scope.owners.texts()
-
-
-def _twice(names: Iterable[str]) -> Iterator[str]:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            yield name
-        seen.add(name)

@@ -8,18 +8,18 @@ from itertools import product
 from math import prod
 
 from mlmake.config import params as keys
-from mlmake.config.check import check_given, check_names, check_scripts, check_step, texts_of
+from mlmake.config.check import check_names, check_scripts, check_step, placeholders_of
+from mlmake.config.clash import clashes
 from mlmake.config.connect import Connections
 from mlmake.config.graph import in_order, in_words
-from mlmake.config.owners import Claim, Owners
+from mlmake.config.owners import Claim
 from mlmake.config.places import is_glob
 from mlmake.config.problems import Problems, at, below, show
-from mlmake.config.references import Groups
 from mlmake.config.scope import Declared, Scope, where_of
 from mlmake.model.data import Location, Output, Scalar
 from mlmake.model.project import FILE, Pipeline, Project
 from mlmake.model.step import Param, Step, StepSpec
-from mlmake.model.template import as_text, placeholders
+from mlmake.model.template import as_text
 
 MOST_STEPS = 1_000_000
 """A matrix with more combinations is a slip: no machine would get through them."""
@@ -27,7 +27,7 @@ MOST_STEPS = 1_000_000
 
 def expand(project: Project, pipelines: Mapping[str, Declared], problems: Problems) -> Project:
     """`project` with its pipelines and steps; what is wrong is added to `problems`."""
-    return _Expansion(Scope(project, pipelines, problems, Groups(), Owners())).run()
+    return _Expansion(Scope(project, pipelines, problems)).run()
 
 
 class _Expansion:
@@ -35,7 +35,6 @@ class _Expansion:
         self.scope = scope
         self.problems = scope.problems
         self.drafts: list[Step] = []
-        self.given: set[tuple[str, ...]] = set()
         self.alike: set[str] = set()
         self.implied: list[tuple[str, str]] = []
 
@@ -45,9 +44,7 @@ class _Expansion:
                 self._declare(declared.pipeline, spec)
         self._check_overlaps()
         check_names(self.scope)
-        for name, declared in self.scope.pipelines.items():
-            for spec in declared.specs.values():
-                check_scripts(self.scope, spec, where_of(name, spec.name))
+        check_scripts(self.scope)
         return self._connected()
 
     def _connected(self) -> Project:
@@ -82,10 +79,7 @@ class _Expansion:
             self.problems.tell(f"{where}.matrix", f"{count:,} combinations; at most {MOST_STEPS:,} are possible")
             return
         self.implied = [
-            (f"{where}.{key}", found.name)
-            for key, texts in texts_of(spec.kind)
-            for found in placeholders(texts)
-            if found.space == "params"
+            (f"{where}.{key}", found.name) for key, found in placeholders_of(spec.kind) if found.space == "params"
         ]
         for values in product(*spec.matrix.values()):
             self._draft(pipeline, spec, dict(zip(spec.matrix, values, strict=True)), where)
@@ -107,10 +101,8 @@ class _Expansion:
         self.scope.groups.add(draft)
         for output in draft.outputs:
             self._own(draft, output, where)
-        names = tuple(param.name for param in draft.params)
-        if (where, *names) not in self.given:
-            self.given.add((where, *names))
-            check_given(self.scope, draft, names, where)
+        for problem in clashes(draft):
+            self.problems.tell_one_of(where, problem)
 
     def _own(self, draft: Step, output: Output, where: str) -> None:
         place = below(f"{where}.{'metrics' if output.is_metrics else 'outputs'}", output.name)

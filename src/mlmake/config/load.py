@@ -224,7 +224,7 @@ class _Reader:
             known = "" if near else f"; known: {', '.join(legal)}"
             self.problems.tell(f"{where}.kind", f"unknown compute kind {show(kind)}{known}", near)
             return stand_in
-        if "kind" not in value and (owners := _kinds_with(value)):
+        if isinstance(value, dict) and "kind" not in value and (owners := _kinds_with(value)):
             for key, kinds in owners.items():
                 self.problems.tell(where, f"{key!r} is a key of kind {' and '.join(map(repr, kinds))}: say which it is")
             return stand_in

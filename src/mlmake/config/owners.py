@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ class Owners:
         while len(path) > 1:
             if path in self._claims:
                 return (self._claims[path].step.id,)
-            path = os.path.dirname(path)
+            path = path.rpartition("/")[0]
         found = self._under(location.path)
         if location.pattern:
             found = [each for each in found if self._is_match(each, location)]
@@ -103,15 +102,17 @@ def _stepped(name: str, place: int, parts: list[str]) -> Iterator[int]:
     if part == _ANY_DEPTH:
         if not name.startswith("."):
             yield place
+            if place == len(parts) - 1:
+                yield place + 1
     elif (part.startswith(".") or not name.startswith(".")) and _matcher(part)(name):
         yield place + 1
 
 
 def _opened(places: set[int], parts: list[str]) -> set[int]:
-    """`places`, and those behind a `**`, which may match nothing."""
+    """`places`, and those behind a `**`, which may match nothing; at the end it matches something, if not a folder."""
     opened = set(places)
     for place in places:
-        while place < len(parts) and parts[place] == _ANY_DEPTH:
+        while place < len(parts) - 1 and parts[place] == _ANY_DEPTH:
             place += 1
             opened.add(place)
     return opened

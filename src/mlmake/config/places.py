@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from mlmake.config.build import Wrong
-from mlmake.config.problems import show
+from mlmake.config.problems import listed, show
 from mlmake.errors import nearest
 from mlmake.home import FOLDER
 from mlmake.model.data import Datastore, Location
@@ -19,8 +19,8 @@ NAME_RULE = "use letters, digits, _ and -, at most 100"
 # fsspec's protocols; a test holds this list against the installed fsspec, which is too slow to import here.
 # fmt: off
 SCHEMES = frozenset([
-    "abfs", "abfss", "adl", "arrow_hdfs", "asynclocal", "asyncwrapper", "az", "blockcache", "box", "cached",
-    "data", "dask", "dbfs", "dir", "dropbox", "dvc", "file", "filecache", "ftp", "gcs", "gdrive", "generic",
+    "abfs", "abfss", "adl", "arrow_hdfs", "async_wrapper", "asynclocal", "asyncwrapper", "az", "blockcache", "box",
+    "cached", "data", "dask", "dbfs", "dir", "dropbox", "dvc", "file", "filecache", "ftp", "gcs", "gdrive", "generic",
     "gist", "git", "github", "gs", "hdfs", "hf", "http", "https", "jlab", "jupyter", "lakefs", "libarchive",
     "local", "memory", "oci", "ocilake", "oss", "pyscript", "reference", "root", "s3", "s3a", "sftp",
     "simplecache", "smb", "ssh", "tar", "tos", "tosfs", "wandb", "webdav", "webhdfs", "zip",
@@ -29,6 +29,7 @@ SCHEMES = frozenset([
 _GLOB = re.compile(r"[*?]|\[[^\]]+\]")
 _URL = re.compile(r"(?P<chain>(?:[\w+.-]+::)*)(?P<name>\w[\w+.-]*)://(?P<rest>.*)", re.DOTALL)
 _HERE = ("file", "local")
+_UNCLEAN = re.compile(r"\./|//|[./]\Z")
 _LONGEST = 4000
 _DECLARE = "declare its folder under [datastores] and write name://path"
 
@@ -49,7 +50,7 @@ def locate(text: str, root: str, stores: Mapping[str, Datastore], globs: bool = 
     if name in SCHEMES:
         return _of_url(text, url, root, globs)
     near = nearest(name[:50], sorted({*stores, *SCHEMES}))
-    known = "" if near else f"; known: {', '.join(stores) or 'none'}, and URLs such as s3://"
+    known = "" if near else f"; known: {listed(stores) or 'none'}, and URLs such as s3://"
     raise Wrong(f"unknown datastore {show(name)} in {show(text)}{known}", near)
 
 
@@ -81,8 +82,10 @@ def is_glob(text: str) -> bool:
 
 
 def _check_colon(text: str, stores: Mapping[str, Datastore]) -> None:
-    name, colon, rest = text.partition(":")
-    if colon and (name in stores or name in SCHEMES):
+    if ":" not in text:
+        return
+    name, _, rest = text.partition(":")
+    if name in stores or name in SCHEMES:
         raise Wrong(f"{show(text)} has a colon but no ://", f"{name}://{rest.lstrip('/')[:60]}")
 
 
@@ -119,9 +122,8 @@ def _in_folder(folder: str, path: str, store: str, root: str, globs: bool) -> Lo
     clean = _clean(path, store, root)
     is_folder = path.endswith("/") or clean == "."
     base, pattern = _split_glob(clean) if globs else (clean, "")
-    place = os.path.normpath(os.path.join(folder, base))
-    own = os.path.join(root, FOLDER)
-    if place == own or place.startswith(f"{own}/"):
+    place = folder if base in ("", ".") else f"{folder.rstrip('/')}/{base}"
+    if FOLDER in place and f"{place}/".startswith(f"{root.rstrip('/')}/{FOLDER}/"):
         raise Wrong(f"{show(_named(clean, store, False))} is in {FOLDER}/, which belongs to mlmake")
     return Location(_named(clean, store, is_folder), place, is_folder, pattern)
 
@@ -134,19 +136,28 @@ def _named(clean: str, store: str, is_folder: bool) -> str:
 
 def _clean(path: str, store: str, root: str) -> str:
     """A relative path without `.`, `..` and doubled slashes. Raises Wrong where it leads out of its folder."""
-    said = show(f"{store}://{path}" if store else path)
-    if path.startswith(f"{root}/") and not store:
-        raise Wrong(f"{said} is absolute", os.path.relpath(path, root))
     if path.startswith(("/", "~")):
-        if store:
-            raise Wrong(f"{said} is no path below datastore {store!r}", f"{store}://{path.lstrip('/~')[:60]}")
-        raise Wrong(f"{said} is outside the project", move=_DECLARE)
-    clean = os.path.normpath(path)
+        raise _not_relative(path, store, root)
+    clean = os.path.normpath(path) if _UNCLEAN.search(path) else path
     if clean == ".." or clean.startswith("../"):
-        raise Wrong(f"{said} leaves {f'datastore {store!r}' if store else 'the project'}", move=_DECLARE)
+        what = f"datastore {store!r}" if store else "the project"
+        raise Wrong(f"{_said(path, store)} leaves {what}", move=_DECLARE)
     if len(clean) > 60 and (len(clean.encode()) > _LONGEST or max(map(_bytes, clean.split("/"))) > 255):
-        raise Wrong(f"{said} is longer than a file's name can be")
+        raise Wrong(f"{_said(path, store)} is longer than a file's name can be")
     return clean
+
+
+def _not_relative(path: str, store: str, root: str) -> Wrong:
+    said = _said(path, store)
+    if store:
+        return Wrong(f"{said} is no path below datastore {store!r}", f"{store}://{path.lstrip('/~')[:60]}")
+    if path.startswith(f"{root}/"):
+        return Wrong(f"{said} is absolute", os.path.relpath(path, root))
+    return Wrong(f"{said} is outside the project", move=_DECLARE)
+
+
+def _said(path: str, store: str) -> str:
+    return show(f"{store}://{path}" if store else path)
 
 
 def _bytes(name: str) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mlmake import errors
 from mlmake.errors import Problem
 
-_BARE = re.compile(r"[\w-]+")
+_BARE = re.compile(r"[\w-]{1,100}")
 _SHOWN = 5
 _LONG = 100
+_LISTED = 12
 
 
 class Problems:
@@ -56,27 +58,47 @@ class Problems:
         """Every problem in the order in which they were told, the folded ones as a line of their own."""
         found = []
         for problem in self._told:
-            found.append(problem)
+            found.append(_printable(problem))
             more = self._more[problem.where] - _SHOWN
             if more > 0 and self._last[problem.where] is problem:
                 found.append(Problem(problem.where, f"and {more:,} more like this"))
         return found
 
 
+@lru_cache(maxsize=10_000)
 def at(*names: str) -> str:
     """The path of a table: `pipelines.train.steps.fit`; a name that TOML would quote is quoted."""
     return ".".join(name if _BARE.fullmatch(name) else _quoted(name) for name in names)
 
 
+@lru_cache(maxsize=10_000)
 def below(where: str, name: str) -> str:
     """The path of a key of the table at `where`."""
-    return f"{where}.{at(name)}" if where else at(name)
+    return f"{where}.{at(name)}"
 
 
 def show(value: object) -> str:
     """A value in a message: short, and as TOML spells it where that differs from Python."""
     text = _spelled(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _printable(problem: Problem) -> Problem:
+    """A problem that stays one line and moves no cursor, whatever names the file gives."""
+    if problem.where.isprintable() and problem.what.isprintable():
+        return problem
+    where, what = (
+        "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+        for text in (problem.where, problem.what)
+    )
+    return Problem(where, what, problem.nearest)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a message; of many the first ones."""
+    every = [*names]
+    more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
+    return ", ".join(name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in every[:_LISTED]) + more
 
 
 def _spelled(value: object) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlmake.config import params as keys
 from mlmake.config.build import Wrong
 from mlmake.config.owners import Owners
 from mlmake.config.places import locate
-from mlmake.config.problems import Problems, at, show
+from mlmake.config.problems import Problems, at, listed, show
 from mlmake.config.references import Groups
 from mlmake.model.data import Location, Scalar
 from mlmake.model.project import Pipeline, Project
 from mlmake.model.step import StepSpec
 from mlmake.model.template import as_text, fill, meant
-
-_BARE_AXIS = re.compile(r"(?<!\{)\{(\w+)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,13 +35,20 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The project while its steps are made from what is declared."""
+    """The project while its steps are made from what is declared.
+
+    Attributes:
+        scripts: where a script is named -> its path.
+        slips: places of texts that cannot be filled.
+    """
 
     project: Project
     pipelines: Mapping[str, Declared]
     problems: Problems
-    groups: Groups
-    owners: Owners
+    groups: Groups = field(default_factory=Groups)
+    owners: Owners = field(default_factory=Owners)
+    scripts: dict[str, str] = field(default_factory=dict)
+    slips: set[str] = field(default_factory=set)
 
     def locate(self, text: str, where: str, globs: bool = False) -> Location | None:
         """The location that a path names; None, told as a problem, if it names none."""
@@ -58,10 +62,7 @@ class Scope:
         """A path, reference or parameter key with its placeholders filled; None, and a problem, if one cannot be."""
         if "{" not in text:
             return text
-        slips = [name for name in _BARE_AXIS.findall(text) if name in matrix]
-        for name in slips:
-            self.problems.tell(where, f"{{{name}}} is no placeholder", f"{{matrix.{name}}}")
-        wrong = list(slips)
+        wrong: list[str] = []
 
         def value(space: str, name: str) -> str | None:
             if space == "matrix" and name in matrix:
@@ -75,7 +76,7 @@ class Scope:
             return found
 
         result = fill(text, value)
-        return None if wrong else result
+        return None if wrong or where in self.slips else result
 
     def shown(self, step: str) -> str:
         """A step's id as people write it: without its pipeline where there is only one."""
@@ -107,7 +108,7 @@ class Scope:
         elif space == "matrix":
             near = self.problems.near(name, matrix)
             known = (
-                "" if near else f": the step's matrix has {', '.join(matrix)}" if matrix else ": the step has no matrix"
+                "" if near else f": the step's matrix has {listed(matrix)}" if matrix else ": the step has no matrix"
             )
             self.problems.tell(where, f"unknown placeholder {said}{known}", near and f"{{matrix.{near}}}")
         else:

@@ -321,13 +321,13 @@ class Jobs:
         if queued.number > attempt.step.spec.retries:
             self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
             return
-        attempt.stage.discard()
+        message = _discarded(attempt, message)
         delay = min(_FIRST_DELAY * 2 ** (queued.number - 1), _LONGEST_DELAY)
         self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
         self._resting.append(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
-        attempt.stage.discard()
+        message = _discarded(attempt, message)
         self._end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
 
     def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
@@ -338,6 +338,15 @@ class Jobs:
         seconds = time.time() - step_run.started
         self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
         self._results.append(Result(step, outcome))
+
+
+def _discarded(attempt: Attempt, message: str) -> str:
+    """Drop what an attempt wrote; `message`, and what went wrong in that."""
+    try:
+        attempt.stage.discard()
+    except OSError as error:
+        return f"{message}; what it wrote cannot be cleared away: {error}"
+    return message
 
 
 def _deadline(step: Step) -> float | None:

@@ -38,11 +38,14 @@ class Look(NamedTuple):
 class Ledger:
     """Everything known of a project's steps, and every write of it."""
 
-    def __init__(self, project: Project, connection: sqlite3.Connection, software: Software) -> None:
+    def __init__(
+        self, project: Project, connection: sqlite3.Connection, software: Software, *, whole: bool = True
+    ) -> None:
+        """With `whole` false, what is known is read step by step: for a few steps of many."""
         self._root = project.root
         self._connection = connection
-        self.digests = Digests(connection)
-        self.records = Records(connection)
+        self.digests = Digests(connection, whole=whole)
+        self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
         self.fingerprints = Fingerprints(project, self.digests, connection, software)
         self._assessor = Assessor(project, self.records, self.digests, self.fingerprints)

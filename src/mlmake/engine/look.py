@@ -5,8 +5,28 @@ from __future__ import annotations
 import sqlite3
 
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.looks import Scope
 from mlmake.environments.system import System
+from mlmake.home import Home
 from mlmake.model.project import Project
+from mlmake.model.reason import Verdict
+from mlmake.plan.assess import FRESH
+from mlmake.state.lock import held_at_once
+
+
+def judge(scope: Scope, connection: sqlite3.Connection) -> dict[str, Verdict]:
+    """A verdict for every selected step. What was learnt by looking is kept, if no build runs."""
+    ledger = Ledger(scope.project, connection, System(), whole=not scope.is_narrow)
+    newest = ledger.runs.last(1)
+    verdicts = ledger.assess(scope.steps)
+    with held_at_once(Home(scope.project.root)) as is_held:
+        if is_held and ledger.runs.last(1) == newest:
+            ledger.save()
+            scope.remember(ledger, verdicts)
+    if not scope.others:
+        return verdicts
+    _, steps = scope.everything()
+    return {step.id: verdicts.get(step.id, FRESH) for step in steps}
 
 
 def look(project: Project, connection: sqlite3.Connection) -> Ledger:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.looks import Scope, open_scope, scope_of
 from mlmake.engine.slots import Slots, here
 from mlmake.engine.staging import recover
 from mlmake.environments.system import System
-from mlmake.errors import Interrupted, MissingInputError, NotYetError, UsageError
+from mlmake.errors import Interrupted, MissingInputError, NotYetError, StateError, UsageError
 from mlmake.home import Home
 from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink
 from mlmake.model.project import Project
@@ -26,9 +27,11 @@ from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.resources import Resources
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
-from mlmake.plan.selection import named, with_upstream
+from mlmake.plan.selection import named
+from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
+from mlmake.state.stamps import CLOCK_STEP
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -58,6 +61,7 @@ class Request:
 @dataclass(slots=True)
 class _Plan:
     steps: list[Step]
+    others: int
     verdicts: dict[str, Verdict]
     forced: dict[str, tuple[Reason, ...]]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -67,12 +71,16 @@ class _Plan:
         states = (State.STALE, State.MAYBE)
         return [step for step in self.steps if self.verdicts[step.id].state in states]
 
+    @property
+    def fresh(self) -> int:
+        return self.count(State.FRESH) + self.others
+
     def count(self, state: State) -> int:
         return sum(verdict.state is state for verdict in self.verdicts.values())
 
 
-def build(project: Project, request: Request, sink: Sink) -> Summary:
-    """Bring the targets up to date and tell `sink` what happens.
+def build(project: Project, request: Request, sink: Sink, scope: Scope | None = None) -> Summary:
+    """Bring the targets up to date and tell `sink` what happens; `scope` is what `open_scope` gave for them.
 
     Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
     has run), Interrupted (by a signal before anything has run) and StateError. Failed steps raise nothing, nor does a
@@ -80,29 +88,44 @@ def build(project: Project, request: Request, sink: Sink) -> Summary:
     """
     home = Home(project.root)
     began = time.monotonic()
-    chosen = named(project, request.targets, request.folder)
-    steps = with_upstream(project, chosen)
+    scope = scope or scope_of(project, request.targets, request.folder)
+    steps = scope.steps
+    chosen = named(project, request.targets, request.folder) if request.force else []
     check_supported(project, steps)
     slots = Slots(here(request.jobs, _offers(project)))
     _check_room(steps, slots)
     if request.dry_run:
         with _state(home, create=False) as connection:
-            return _dry_run(project, request, chosen, steps, connection, sink, began)
+            return _dry_run(scope, request, chosen, connection, sink, began)
     _check_not_inside(home)
     with (
         _signals(_interrupt, _ENDING),
         held(home, lambda who: sink(LockWaiting(who))),
         _state(home, create=True) as connection,
     ):
+        if not scope.is_current:
+            scope = open_scope(project.root, request.targets, request.folder, narrow=False)
         _recover(home, connection, sink)
-        ledger = Ledger(project, connection, System())
-        plan = _plan(ledger, chosen, steps, request)
+        ledger = Ledger(project, connection, System(), whole=not scope.is_narrow)
+        plan = _plan(ledger, chosen, scope, request)
         _check_inputs(project, plan, request)
-        sink(Planned(plan.verdicts, plan.seconds, dry_run=False))
+        sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
         summary = _run(project, request, plan, ledger, slots, connection, sink, began)
-        ledger.save()
-    sink(Ended(summary))
+        sink(Ended(summary))
+        _remember(scope, ledger, plan, summary)
     return summary
+
+
+def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> None:
+    """Keep how things stand for the next time; after a run they are judged again, when no file is racy any more."""
+    verdicts: Mapping[str, Verdict] = plan.verdicts
+    if plan.may_run and not summary.interrupted:
+        time.sleep(CLOCK_STEP / 1e9)
+        ledger.fingerprints.look_again()
+        verdicts = ledger.assess(scope.steps)
+    ledger.save()
+    if not summary.interrupted and not plan.forced:
+        scope.remember(ledger, verdicts)
 
 
 def _check_not_inside(home: Home) -> None:
@@ -166,10 +189,10 @@ def _state(home: Home, *, create: bool) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _plan(ledger: Ledger, chosen: Sequence[Step], steps: list[Step], request: Request) -> _Plan:
+def _plan(ledger: Ledger, chosen: Sequence[Step], scope: Scope, request: Request) -> _Plan:
     names = {step.id for step in chosen} if request.force else set()
-    verdicts = ledger.assess(steps, names)
-    plan = _Plan(steps, verdicts, {name: (Reason(cause=Cause.FORCED),) for name in names})
+    verdicts = ledger.assess(scope.steps, names)
+    plan = _Plan(scope.steps, scope.others, verdicts, {name: (Reason(cause=Cause.FORCED),) for name in names})
     for step in plan.may_run:
         record = ledger.records.get(step.id)
         if record is not None:
@@ -191,17 +214,16 @@ def _check_inputs(project: Project, plan: _Plan, request: Request) -> None:
 
 
 def _dry_run(
-    project: Project,
+    scope: Scope,
     request: Request,
     chosen: Sequence[Step],
-    steps: list[Step],
     connection: sqlite3.Connection,
     sink: Sink,
     began: float,
 ) -> Summary:
-    plan = _plan(Ledger(project, connection, System()), chosen, steps, request)
-    sink(Planned(plan.verdicts, plan.seconds, dry_run=True))
-    return Summary(fresh=plan.count(State.FRESH), blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began)
+    plan = _plan(Ledger(scope.project, connection, System(), whole=not scope.is_narrow), chosen, scope, request)
+    sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
+    return Summary(fresh=plan.fresh, blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began)
 
 
 def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:
@@ -218,7 +240,14 @@ def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:
         row = connection.execute("SELECT run FROM records WHERE step = ?", (step,)).fetchone()
         return bool(row and row[0] >= run)
 
-    for step in recover(home, was_recorded):
+    try:
+        back = recover(home, was_recorded)
+    except OSError as error:
+        raise StateError(
+            f"cannot clear away what the last build left when it died: {error}",
+            hint="make that path writable, and build again",
+        ) from error
+    for step in back:
         sink(Noticed(f"the last build died while {step} ran: its old outputs are back in place"))
 
 
@@ -237,7 +266,7 @@ def _run(
     sink: Sink,
     began: float,
 ) -> Summary:
-    fresh, blocked = plan.count(State.FRESH), plan.count(State.BLOCKED)
+    fresh, blocked = plan.fresh, plan.count(State.BLOCKED)
     if not plan.may_run:
         return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
     from mlmake.engine import dodo
@@ -245,6 +274,7 @@ def _run(
     from mlmake.executors.process import ProcessExecutor
 
     home = Home(project.root)
+    snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     executor = ProcessExecutor(f"{project_token(home)}{uuid.uuid4().hex}")
     jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
@@ -278,7 +308,7 @@ def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, pla
         started=time.time(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        steps=len(plan.steps),
+        steps=len(plan.steps) + plan.others,
     )
     with transaction(connection):
         return ledger.runs.begin(run)

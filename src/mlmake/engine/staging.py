@@ -46,10 +46,10 @@ class Stage:
         """Make the private folders, or set the old outputs aside. Raises OSError."""
         self.discard()
         os.makedirs(self.folder)
+        paths = [_real(self.outputs[output.name]) for output in self.step.outputs]
         if self.step.spec.in_place:
-            self._set_aside()
-        for output in self.step.outputs:
-            path = self.outputs[output.name]
+            self._set_aside(paths)
+        for output, path in zip(self.step.outputs, paths, strict=True):
             os.makedirs(path if output.location.is_folder else os.path.dirname(path), exist_ok=True)
 
     def missing(self) -> list[Output]:
@@ -80,9 +80,8 @@ class Stage:
             _put_back(self.folder)
             _drop(self.folder)
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, paths: Sequence[str]) -> None:
         """The note goes first: a kill between it and the renames puts back what had moved and touches nothing else."""
-        paths = [_real(output.location.path) for output in self.step.outputs]
         old = {path: self._kept(path) for path in paths if os.path.lexists(path)}
         self._note(old)
         for path, kept in old.items():
@@ -148,7 +147,7 @@ def recover(home: Home, was_recorded: Callable[[str, int], bool]) -> list[str]:
 def remove(path: str) -> None:
     """Remove a file or a whole folder, or nothing."""
     if not _is_folder(path):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
         return
     shutil.rmtree(path, ignore_errors=True)
@@ -167,6 +166,7 @@ def _put_back(folder: str) -> bool:
     waiting = {path: kept for path, kept in note["old"].items() if os.path.lexists(kept)}
     for path, kept in waiting.items():
         remove(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         _rename(kept, path)
     return bool(waiting or note["new"])
 

@@ -21,12 +21,14 @@ class LockWaiting:
 class Planned:
     """What the build is about to do: a verdict per selected step, in order, and the seconds past runs took.
 
-    `expected` holds seconds for steps that may run and have run before.
+    `expected` holds seconds for steps that may run and have run before; `others` is how many more steps are selected
+    and known to be fresh without a verdict.
     """
 
     verdicts: dict[str, Verdict]
     expected: dict[str, float]
     dry_run: bool
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)

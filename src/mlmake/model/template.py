@@ -55,14 +55,27 @@ def fill(text: str, value_of: Callable[[str, str], str | None]) -> str:
     """`text` with each placeholder replaced by `value_of(space, name)`; None leaves the words as they are."""
     if "{" not in text:
         return text
+    return "".join(part if isinstance(part, str) else _value(part, value_of) for part in _parts(text))
 
-    def replace(match: re.Match[str]) -> str:
-        if match["literal"]:
-            return f"{{{match['literal']}}}" if meant(match["literal"].partition(".")[0]) else match[0]
-        value = value_of(match["space"], match["name"])
-        return match[0] if value is None else value
 
-    return _PLACEHOLDER.sub(replace, text)
+def _value(part: Placeholder, value_of: Callable[[str, str], str | None]) -> str:
+    value = value_of(part.space, part.name)
+    return f"{{{part.space}.{part.name}}}" if value is None else value
+
+
+@lru_cache(maxsize=1000)
+def _parts(text: str) -> tuple[str | Placeholder, ...]:
+    """A text taken apart once, however many combinations of a matrix fill it."""
+    parts: list[str | Placeholder] = []
+    end = 0
+    for match in _PLACEHOLDER.finditer(text):
+        parts.append(text[end : match.start()])
+        end = match.end()
+        if match["space"]:
+            parts.append(Placeholder(match["space"], match["name"]))
+        else:
+            parts.append(f"{{{match['literal']}}}" if meant(match["literal"].partition(".")[0]) else match[0])
+    return (*parts, text[end:])
 
 
 def as_text(value: Value) -> str:

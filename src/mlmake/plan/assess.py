@@ -13,7 +13,7 @@ from mlmake.state.digests import Digests
 from mlmake.state.fingerprint import Fingerprint, Fingerprints
 from mlmake.state.records import Records
 
-_FRESH = Verdict(state=State.FRESH)
+FRESH = Verdict(state=State.FRESH)
 
 
 class Assessor:
@@ -32,7 +32,7 @@ class Assessor:
         verdicts: dict[str, Verdict] = {}
 
         def is_final(step: str) -> bool:
-            return verdicts.get(step, _FRESH).state is State.FRESH
+            return verdicts.get(step, FRESH).state is State.FRESH
 
         for step in steps:
             verdicts[step.id] = self._judge(step, step.id in forced, is_final, verdicts)
@@ -65,8 +65,8 @@ class Assessor:
         if forced:
             reasons = (Reason(cause=Cause.FORCED), *reasons)
         if not reasons and not fingerprint.pending and not fingerprint.missing:
-            return _FRESH
+            return FRESH
         shown = self._project.shown
-        upstream = {shown(each): verdicts.get(each, _FRESH).state for each in step.producers}
-        after = {shown(each): verdicts.get(each, _FRESH).state for each in step.after}
+        upstream = {shown(each): verdicts.get(each, FRESH).state for each in step.producers}
+        after = {shown(each): verdicts.get(each, FRESH).state for each in step.after}
         return verdict(reasons, fingerprint, upstream, after)

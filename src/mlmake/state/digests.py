@@ -1,33 +1,30 @@
-"""Content digests (xxh3_128), remembered by what `stat` says of a file.
+"""Content digests (xxh3_128), remembered by what `stat` says.
 
-A remembered digest counts while size, mtime, ctime and inode are the same and the file was older, when it was hashed,
-than the clock step of its file system: a younger one may have been written again within the same step (the racy rule
-of git's index, Documentation/technical/racy-git.txt).
+A remembered digest counts while size, mtime, ctime and inode are the same and the file was not racy when it was hashed
+(see `stamps.is_racy`). A folder is remembered as a whole, by one mark over what `stat` says of all that is in it, and
+per folder inside it, so that one changed file costs its own folder and not the tree.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import sqlite3
 import stat as modes
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import xxhash
 
-_BLOCK = 1 << 18
-_SECOND = 1_000_000_000
-_CLOCK_STEP = 20_000_000
-"""Nanoseconds within which two writes may carry the same time: twice the kernel's slowest tick."""
-_COARSE_STEP = 2 * _SECOND
-"""The same where times have whole seconds only (FAT, some network file systems)."""
+from mlmake.state.hashing import hash_file as _hash
+from mlmake.state.snapshot import ABSENT, NEVER
+from mlmake.state.stamps import TOP, Place, Stamp, entries, is_racy, stamp
 
-
-_SELECT = """
+_FILES = """
     SELECT path, size, mtime, ctime, inode, seen, digest FROM digests
     WHERE typeof(seen) = 'integer' AND typeof(digest) = 'text'
 """
+_TREES = "SELECT path, mark, newest, seen, digest, size FROM trees WHERE typeof(mark) = 'blob'"
 
 
 class Digest(NamedTuple):
@@ -46,17 +43,33 @@ class _Row(NamedTuple):
     digest: str
 
 
-class Digests:
-    """Digests of files and folders, looked up by absolute path; one instance lives for one command."""
+class _Tree(NamedTuple):
+    mark: bytes
+    newest: int
+    seen: int
+    digest: str
+    size: int
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+
+class Digests:
+    """Digests of files and folders, looked up by absolute path; one instance lives for one command.
+
+    With `whole` false, remembered digests are read from the state one by one as they are needed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, whole: bool = True) -> None:
         self._connection = connection
-        # Odd types are damage that sqlite passed on; such a file is hashed again. Blobs sort after all texts.
-        rows = connection.execute(f"{_SELECT} AND path < x''")
-        self._rows: dict[str, _Row] = {row[0]: _Row(*row[1:]) for row in rows}
-        rows = connection.execute(f"{_SELECT} AND path >= x''")
-        self._rows.update((os.fsdecode(row[0]), _Row(*row[1:])) for row in rows)
+        self._whole = whole
+        self._rows: dict[str, _Row] = {}
+        self._trees: dict[str, _Tree] = {}
+        if whole:
+            # Odd types are damage that sqlite passed on; such a file is hashed again. Blobs sort after all texts.
+            self._load_files("AND path < x''", ())
+            self._load_files("AND path >= x''", ())
+            self._load_trees("", ())
         self._new: dict[str, _Row] = {}
+        self._new_trees: dict[str, _Tree] = {}
+        self._new_folders: dict[str, bytes] = {}
 
     def of(self, path: str) -> Digest | None:
         """The content of the file or folder at `path`; None where there is none."""
@@ -68,66 +81,161 @@ class Digests:
             return self._folder(path)
         return self._file(path, status) if modes.S_ISREG(status.st_mode) else None
 
+    def stat_of(self, path: str) -> tuple[int, int, int, int]:
+        """What `stat` said of a file whose content is known for sure, as a snapshot keeps it."""
+        row = self._row(path)
+        if row is None:
+            return NEVER if os.path.lexists(path) else ABSENT
+        return NEVER if _racy(row) else row[:4]
+
+    def tree_of(self, path: str) -> bytes | None:
+        """The mark of a folder that was looked at; empty where its content is not known for sure."""
+        tree = self._trees.get(path)
+        if tree is None:
+            return None
+        return b"" if is_racy(tree.newest, tree.newest, tree.seen) else tree.mark
+
     def moved(self, old: str, new: str) -> None:
         """A file or folder was renamed: what is known of it goes along, as far as `stat` still says the same."""
-        if os.path.isdir(new):
-            for name, status in _walk(new, ""):
-                if status is not None:
-                    self._moved(os.path.join(old, name), os.path.join(new, name), status)
-        else:
-            self._moved(old, new, os.stat(new))
-
-    def _moved(self, old: str, new: str, status: os.stat_result) -> None:
+        tree = self._trees.pop(old, None)
+        if tree is not None:
+            self._new_trees.pop(old, None)
+            self._trees[new] = self._new_trees[new] = tree
+            inside = [path for path in self._new_folders if path == old or path.startswith(f"{old}/")]
+            for path in inside:
+                self._new_folders[new + path[len(old) :]] = self._new_folders.pop(path)
+            return
         row = self._rows.pop(old, None)
         self._new.pop(old, None)
+        status = os.stat(new)
         if row and (row.size, row.mtime, row.inode) == (status.st_size, status.st_mtime_ns, status.st_ino):
             self._remember(new, row._replace(ctime=status.st_ctime_ns))
 
     def save(self) -> None:
         """Write what was learnt into the state; call it inside a transaction."""
-        rows = ((_as_key(path), *row) for path, row in self._new.items())
-        self._connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        self._new.clear()
+        tables = (("digests", 7, self._new), ("trees", 6, self._new_trees))
+        for table, width, new in tables:
+            marks = ", ".join("?" * width)
+            rows = ((_as_key(path), *row) for path, row in new.items())
+            self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+            new.clear()
+        folders = ((_as_key(path), blob) for path, blob in self._new_folders.items())
+        self._connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", folders)
+        self._new_folders.clear()
 
     @property
     def learnt(self) -> int:
         """How many digests `save` would write."""
-        return len(self._new)
+        return len(self._new) + len(self._new_trees)
+
+    # Files.
+
+    def _row(self, path: str) -> _Row | None:
+        row = self._rows.get(path)
+        if row is None and not self._whole:
+            self._load_files("AND path = ?", (_as_key(path),))
+            row = self._rows.get(path)
+        return row
+
+    def _load_files(self, where: str, values: tuple[str | bytes, ...]) -> None:
+        for row in self._connection.execute(f"{_FILES} {where}", values):
+            self._rows[os.fsdecode(row[0])] = _Row(*row[1:])
 
     def _file(self, path: str, status: os.stat_result) -> Digest | None:
-        row = self._rows.get(path)
+        row = self._row(path)
         if row is not None and _same(row, status) and not _racy(row):
             return Digest(row.digest, row.size)
-        seen = time.time_ns()
-        try:
-            digest, size = _hash(path)
-        except OSError:
-            return None
-        row = _Row(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, seen, digest)
-        if size == status.st_size:
+        row, digest = _read(path, status)
+        if row is not None:
             self._remember(path, row)
-        return Digest(digest, size)
+        return digest
 
     def _remember(self, path: str, row: _Row) -> None:
         self._rows[path] = self._new[path] = row
+
+    # Folders.
+
+    def _load_trees(self, where: str, values: tuple[str | bytes, ...]) -> None:
+        for row in self._connection.execute(f"{_TREES} {where}", values):
+            self._trees[os.fsdecode(row[0])] = _Tree(*row[1:])
 
     def _folder(self, path: str) -> Digest | None:
         try:
             os.scandir(path).close()
         except OSError:
             return None
-        total = xxhash.xxh3_128()
-        size = 0
-        for name, status in _walk(path, ""):
+        if path not in self._trees and not self._whole:
+            self._load_trees("AND path = ?", (_as_key(path),))
+        known = self._trees.get(path)
+        if known is not None and not is_racy(known.newest, known.newest, known.seen) and known.mark == stamp(path).mark:
+            return Digest(known.digest, known.size)
+        tree = self._look_through(path)
+        self._trees[path] = self._new_trees[path] = tree
+        return Digest(tree.digest, tree.size)
+
+    def _look_through(self, top: str) -> _Tree:
+        """Hash a tree, folder by folder; only what one folder holds is in memory at a time."""
+        total, whole, size = xxhash.xxh3_128(), Stamp(), 0
+        seen = time.time_ns()
+        waiting = [TOP]
+        while waiting:
+            place = waiting.pop()
+            lines, inside, bytes_ = self._look_into(top, place, whole)
+            total.update("".join(lines).encode("utf-8", "surrogateescape"))
+            waiting += reversed(inside)
+            size += bytes_
+        return _Tree(whole.mark, whole.newest, seen, total.hexdigest(), size)
+
+    def _look_into(self, top: str, place: Place, whole: Stamp) -> tuple[list[str], list[Place], int]:
+        """A line per entry of one folder, the folders inside it, and the bytes of its files."""
+        folder = os.path.join(top, place[0]).rstrip("/")
+        known = self._known_folder(folder)
+        rows: dict[str, tuple[int | str, ...]] = {}
+        lines, inside, size = [], [], 0
+        for name, status, inner in entries(top, place, in_order=True):
+            whole.add(place[0] + name, status)
             if status is None:
-                total.update(f"{name}/\0".encode("utf-8", "surrogateescape"))
+                lines.append(f"{place[0]}{name}/\0")
+                inside += [inner] if inner else []
                 continue
-            content = self._file(os.path.join(path, name), status)
+            row, content = _remembered(known.get(name), status) or _read(f"{folder}/{name}", status)
+            if row is not None:
+                rows[name] = tuple(row)
             if content is not None:
-                mark = "x" if status.st_mode & 0o100 else "-"
-                total.update(f"{name}\0{mark}{content.digest}\0".encode("utf-8", "surrogateescape"))
+                lines.append(f"{place[0]}{name}\0{'x' if status.st_mode & 0o100 else '-'}{content.digest}\0")
                 size += content.size
-        return Digest(total.hexdigest(), size)
+        if rows != known:
+            self._new_folders[folder] = marshal.dumps(rows)
+        return lines, inside, size
+
+    def _known_folder(self, folder: str) -> dict[str, tuple[int | str, ...]]:
+        blob = self._new_folders.get(folder)
+        if blob is None:
+            found = self._connection.execute("SELECT rows FROM folders WHERE path = ?", (_as_key(folder),)).fetchone()
+            blob = found[0] if found else None
+        try:
+            rows: dict[str, tuple[int | str, ...]] = marshal.loads(blob) if isinstance(blob, bytes) else {}
+        except (ValueError, EOFError, TypeError):
+            return {}
+        return rows
+
+
+def _remembered(known: tuple[int | str, ...] | None, status: os.stat_result) -> tuple[_Row | None, Digest] | None:
+    if known is None:
+        return None
+    row = _Row(*known)  # type: ignore[arg-type]
+    return (row, Digest(row.digest, row.size)) if _same(row, status) and not _racy(row) else None
+
+
+def _read(path: str, status: os.stat_result) -> tuple[_Row | None, Digest | None]:
+    """Hash a file; no row where it changed meanwhile, no digest where it cannot be read."""
+    seen = time.time_ns()
+    try:
+        digest, size = _hash(path)
+    except OSError:
+        return None, None
+    row = _Row(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, seen, digest)
+    return (row if size == status.st_size else None), Digest(digest, size)
 
 
 def _same(row: _Row, status: os.stat_result) -> bool:
@@ -140,8 +248,7 @@ def _same(row: _Row, status: os.stat_result) -> bool:
 
 
 def _racy(row: _Row) -> bool:
-    step = _COARSE_STEP if row.mtime % _SECOND == 0 and row.ctime % _SECOND == 0 else _CLOCK_STEP
-    return max(row.mtime, row.ctime) + step >= row.seen
+    return is_racy(row.mtime, row.ctime, row.seen)
 
 
 def _as_key(path: str) -> str | bytes:
@@ -151,38 +258,3 @@ def _as_key(path: str) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(path)
     return path
-
-
-def _hash(path: str) -> tuple[str, int]:
-    hasher = xxhash.xxh3_128()
-    size = 0
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        while block := os.read(handle, _BLOCK):
-            hasher.update(block)
-            size += len(block)
-    finally:
-        os.close(handle)
-    return hasher.hexdigest(), size
-
-
-def _walk(
-    folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Files with their status and, first, folders without, in the order of names. Links are followed, loops not."""
-    try:
-        with os.scandir(os.path.join(folder, prefix)) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            status = entry.stat()
-        except OSError:
-            continue
-        name = f"{prefix}{entry.name}"
-        if modes.S_ISREG(status.st_mode):
-            yield name, status
-        elif modes.S_ISDIR(status.st_mode) and (here := (status.st_dev, status.st_ino)) not in above:
-            yield name, None
-            yield from _walk(folder, f"{name}/", (*above, here))

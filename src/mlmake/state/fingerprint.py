@@ -26,7 +26,9 @@ from mlmake.model.step import Kind, Step, StepSpec
 from mlmake.model.template import placeholders
 from mlmake.state.database import misread
 from mlmake.state.digests import Digests
-from mlmake.state.imports import Closure, scan
+from mlmake.state.imports import Closure
+from mlmake.state.scan import scan
+from mlmake.state.snapshot import matches
 
 EDITED = "edited while it was read"
 """The value of a fact that changed under a running step: it equals no digest, so the step runs again."""
@@ -55,6 +57,23 @@ class Fingerprint:
     waiting: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """All that decided about a step when it was last looked at; while none of it changes, no fact does.
+
+    Attributes:
+        files: absolute paths of code, inputs and outputs, and of files that would count if they were there.
+        listings: folders whose names decide what an import finds -> these names.
+        globs: (folder, pattern) -> what it matched.
+        variables: environment variables.
+    """
+
+    files: tuple[str, ...]
+    listings: Mapping[str, list[str]]
+    globs: Mapping[tuple[str, str], list[str]]
+    variables: tuple[str, ...]
+
+
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
@@ -68,11 +87,13 @@ class Fingerprints:
         self._names = _known_imports(connection)
         self._new_names: dict[str, tuple[str, ...]] = {}
         self._static: dict[int, tuple[StepSpec, dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
+        self._matches: dict[tuple[str, str], list[str]] = {}
         self._closure = self._new_closure()
 
     def look_again(self) -> None:
         """Forget which code files there are, as time has passed since the last look."""
         self._static.clear()
+        self._matches.clear()
         self._closure = self._new_closure()
 
     def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True) -> Fingerprint:
@@ -112,6 +133,28 @@ class Fingerprints:
         rows = ((digest, json.dumps(names)) for digest, names in self._new_names.items())
         self._connection.executemany("INSERT OR REPLACE INTO imports VALUES (?, ?)", rows)
         self._new_names.clear()
+
+    def watched(self, step: Step) -> Watched:
+        """What decided when `of` last looked at a step."""
+        kind = step.spec.kind
+        _, _, code = self._of_spec(step.spec)
+        absolute = map(self._absolute, map(os.path.normpath, kind.code().mentioned))
+        files = [*code, *(path for path in absolute if path not in self._project.owners)]
+        globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
+        for location in (source.location for each in step.inputs for source in each.sources):
+            if location.pattern:
+                globs[location.path, location.pattern] = None
+                files += (os.path.join(location.path, name) for name in self._glob(location.path, location.pattern))
+            else:
+                files.append(location.path)
+        files += (output.location.path for output in step.outputs)
+        names = dict.fromkeys(each.name for each in placeholders(kind.words()) if each.space == "env")
+        return Watched(
+            files=tuple(dict.fromkeys(files)),
+            listings=self._closure.listings if code else {},
+            globs={key: self._glob(*key) for key in globs},
+            variables=tuple(names),
+        )
 
     # Facts that all combinations of a matrix share.
 
@@ -165,17 +208,26 @@ class Fingerprints:
                 files.update(dict.fromkeys(self._followed(path)))
         return list(files)
 
-    def _globbed(self, pattern: str) -> Iterator[str]:
+    def _globbed(self, item: str) -> Iterator[str]:
         """What an item of `code` stands for: a glob for files, a folder for all files in it, a path for itself."""
-        if not glob.has_magic(pattern):
-            if not os.path.isdir(self._absolute(pattern)):
-                yield os.path.normpath(pattern)
-                return
-            pattern = os.path.join(pattern, "**")
-        for path in sorted(glob.glob(pattern, root_dir=self._project.root, recursive=True)):
+        pattern = self._pattern(item)
+        if pattern == os.path.normpath(item) and not glob.has_magic(pattern):
+            yield pattern
+            return
+        for path in self._glob(self._project.root, pattern):
             # Bytecode is written by the very run that it would make stale.
             if "__pycache__" not in path.split("/") and os.path.isfile(self._absolute(path)):
                 yield os.path.normpath(path)
+
+    def _pattern(self, item: str) -> str:
+        if glob.has_magic(item):
+            return item
+        return os.path.join(item, "**") if os.path.isdir(self._absolute(item)) else os.path.normpath(item)
+
+    def _glob(self, base: str, pattern: str) -> list[str]:
+        if (base, pattern) not in self._matches:
+            self._matches[base, pattern] = matches(base, pattern)
+        return self._matches[base, pattern]
 
     def _is_project_code(self, path: str) -> bool:
         if path.startswith(("/", "..", "-")):
@@ -216,7 +268,7 @@ class Fingerprints:
         gone: list[str] = []
         for source in each.sources:
             found = False
-            for text, path in _places(source):
+            for text, path in self._places(source):
                 digest = self._digests.of(path)
                 if digest is not None:
                     items.append(Item(text, digest.digest, digest.size))
@@ -226,17 +278,16 @@ class Fingerprints:
                 gone.append(source.location.text)
         return tuple(items), tuple(paths), gone
 
-
-def _places(source: Source) -> Iterator[tuple[str, str]]:
-    location = source.location
-    if not location.pattern:
-        yield location.text, location.path
-        return
-    prefix = location.text.removesuffix("/").removesuffix(location.pattern)
-    for match in sorted(glob.glob(location.pattern, root_dir=location.path, recursive=True)):
-        path = os.path.join(location.path, match)
-        if not location.is_folder or os.path.isdir(path):
-            yield f"{prefix}{match}", path
+    def _places(self, source: Source) -> Iterator[tuple[str, str]]:
+        location = source.location
+        if not location.pattern:
+            yield location.text, location.path
+            return
+        prefix = location.text.removesuffix("/").removesuffix(location.pattern)
+        for match in self._glob(location.path, location.pattern):
+            path = os.path.join(location.path, match)
+            if not location.is_folder or os.path.isdir(path):
+                yield f"{prefix}{match}", path
 
 
 def _given(kind: Kind) -> str:

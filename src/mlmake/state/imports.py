@@ -1,6 +1,6 @@
 """Which project files a Python script runs, found without running it.
 
-`scan` reads the imports of one file, `Closure` follows them from file to file as Python itself would. Where
+`scan.scan` reads the imports of one file, `Closure` follows them from file to file as Python itself would. Where
 it cannot be known what Python will do, a file is counted rather than left out: a rerun too many costs time,
 one too few costs trust.
 
@@ -11,16 +11,15 @@ stand in for a standard module which only an installed package imports.
 
 from __future__ import annotations
 
-import ast
 import os
 import posixpath
 import re
-import threading
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+
+from mlmake.state.snapshot import listing
 
 NamesIn = Callable[[str], tuple[str, ...] | None]
 
@@ -33,83 +32,7 @@ _NEVER_FILES = (
 # Python imports these by itself when it starts, if the path has them.
 _STARTUP = ("sitecustomize", "usercustomize")
 
-_IMPORT = re.compile(r"(?:^|[:;])[ \t]*((?:import|from)\b[^\n(;]*(?:\([^()]*\))?)", re.MULTILINE)
-_INVISIBLE = re.compile(r"#[^\n]*|\\\r?\n")
 _MODULE = re.compile(r"([^.]+)(?:\.pyc?|(?:\.[^.]+)?\.(?:so|pyd))")
-_PARSING = threading.Lock()  # warnings.catch_warnings changes the whole process
-
-
-def scan(source: bytes) -> tuple[str, ...]:
-    """What a Python source imports, wherever the statement stands, as sorted texts that a database can keep.
-
-    `import a.b` is 'a.b', `from a.b import c` is 'a.b:c', `from a import *` is 'a:*', `from ..a import b` is
-    '..a:b'. What the source offers to a star import is there too: '*:x' for each x that `__all__` lists,
-    '*:*' where only running it could tell. Of source that does not parse, the lines that are imports count.
-    """
-    statements = list(_statements(source))
-    found = {text for statement in statements for text in _imported(statement)}
-    return tuple(sorted(found.union(_offered(source, statements))))
-
-
-def _statements(source: bytes) -> Iterator[ast.stmt]:
-    # Every branch counts, `if TYPE_CHECKING:` too: whether it runs is for the step's Python to say.
-    waiting = _parse(source)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.stmt):
-            yield node
-        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-            waiting.extend(getattr(node, field, ()))
-
-
-def _parse(source: bytes) -> list[ast.AST]:
-    try:
-        # An odd escape in someone's string is not ours to warn of, and no error either.
-        with _PARSING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return [*ast.parse(source).body]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _salvage(source.decode("utf-8", "replace"))
-
-
-def _salvage(text: str) -> list[ast.AST]:
-    # The step's Python may be newer than ours and run what we cannot parse; imports look the same in each.
-    found: list[ast.AST] = []
-    for match in _IMPORT.finditer(_INVISIBLE.sub(" ", text)):
-        try:
-            found.extend(ast.parse(match[1].strip()).body)
-        except (SyntaxError, ValueError):
-            continue  # prose, or a broken file: the step itself will tell
-    return found
-
-
-def _imported(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.Import):
-        yield from (alias.name for alias in statement.names)
-    elif isinstance(statement, ast.ImportFrom):
-        base = "." * statement.level + (statement.module or "")
-        yield from (f"{base}:{alias.name}" for alias in statement.names)
-
-
-def _offered(source: bytes, statements: Iterable[ast.stmt]) -> Iterator[str]:
-    mentions = source.count(b"__all__")
-    literals = [names for s in statements if (names := _literal_all(s)) is not None] if mentions else []
-    yield from (f"*:{name}" for names in literals for name in names)
-    if mentions > len(literals):
-        yield "*:*"
-
-
-def _literal_all(statement: ast.stmt) -> list[str] | None:
-    match statement:
-        case (
-            ast.Assign(targets=[ast.Name("__all__")], value=ast.List(items) | ast.Tuple(items))
-            | ast.AnnAssign(target=ast.Name("__all__"), value=ast.List(items) | ast.Tuple(items))
-            | ast.AugAssign(target=ast.Name("__all__"), value=ast.List(items) | ast.Tuple(items))
-        ):
-            texts = [n.value for n in items if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-            return texts if len(texts) == len(items) else None
-    return None
-
 
 class Closure:
     """The project files that a script runs: itself and all that it imports, directly or through others.
@@ -127,6 +50,11 @@ class Closure:
         self._shared = _SearchPath(tuple(map(_clean, shared)), self._tree, names_in)
         self._paths: dict[str | None, _SearchPath] = {None: self._shared}
         self._known: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def listings(self) -> Mapping[str, list[str]]:
+        """The folders whose names have decided so far, by absolute path, with what `snapshot.listing` said of them."""
+        return self._tree.listings
 
     def of(self, script: str) -> tuple[str, ...]:
         """The script, then the rest sorted; paths are relative to the project's root, with '/'."""
@@ -330,11 +258,14 @@ class _Tree:
     def __init__(self, root: str) -> None:
         self._root = root
         self._folders: dict[str, _Folder] = {}
+        self.listings: dict[str, list[str]] = {}
         self._reals: dict[str, str] = {}
 
     def folder(self, path: str) -> _Folder:
         if path not in self._folders:
-            self._folders[path] = _Folder(self._absolute(path))
+            absolute = self._absolute(path)
+            self.listings[absolute] = listing(absolute)  # first: a name that comes in between is noticed next time
+            self._folders[path] = _Folder(absolute)
         return self._folders[path]
 
     def modules_in(self, folders: Iterable[str]) -> set[str]:

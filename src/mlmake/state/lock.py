@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from mlmake.home import Home
 
+_MOMENT, _MOMENTS = 0.02, 10
+
 
 @contextmanager
 def held(home: Home, on_wait: Callable[[str], None]) -> Iterator[None]:
@@ -19,13 +21,36 @@ def held(home: Home, on_wait: Callable[[str], None]) -> Iterator[None]:
     home.ensure()
     handle = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _take(handle, wait=False):
+        if not _take_soon(handle):
             on_wait(holder(home))
             _take(handle, wait=True)
         _sign(handle)
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def held_at_once(home: Home) -> Iterator[bool]:
+    """Hold the lock for a moment if it is free and there is state to write to; never waits."""
+    try:
+        handle = os.open(home.lock, os.O_RDWR)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _take(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+def _take_soon(handle: int) -> bool:
+    """Take the lock, with a little patience: `status` may hold it for a moment."""
+    for _ in range(_MOMENTS):
+        if _take(handle, wait=False):
+            return True
+        time.sleep(_MOMENT)
+    return _take(handle, wait=False)
 
 
 def holder(home: Home) -> str:

@@ -16,20 +16,27 @@ _TEXT_LIMIT = 1 << 18
 """Longer code is kept by digest only: nobody reads a diff of a quarter of a megabyte."""
 
 
-class Records:
-    """The last good run of every step; reads all at once, writes one at a time."""
+_SELECT = "SELECT step, run, finished, seconds, facts, inputs, outputs FROM records"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+
+class Records:
+    """The last good run of every step; reads all at once, or with `whole` false one by one; writes one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, *, whole: bool = True) -> None:
         self._connection = connection
-        rows = connection.execute("SELECT step, run, finished, seconds, facts, inputs, outputs FROM records")
-        self._rows: dict[str, tuple[object, ...] | Record] = {row[0]: row for row in rows}
-        if not self._rows:
+        self._whole = whole
+        self._rows: dict[str, tuple[object, ...] | Record] = {}
+        if whole:
+            self._rows.update((row[0], row) for row in connection.execute(_SELECT))
+        if whole and not self._rows:
             # A page that lost its rows looks like an empty one, and then all would run again without a word.
             check_pages(connection, "records")
 
     def get(self, step: str) -> Record | None:
         """The record of a step; decoded when first asked for."""
         row = self._rows.get(step)
+        if row is None and not self._whole:
+            row = self._connection.execute(f"{_SELECT} WHERE step = ?", (step,)).fetchone()
         if isinstance(row, tuple):
             try:
                 row = self._rows[step] = _decoded(row)
@@ -52,13 +59,6 @@ class Records:
                 json.dumps(encode_items(record.outputs)),
             ),
         )
-
-    def forget(self, steps: Iterable[str]) -> None:
-        """Drop the records of steps whose outputs were removed on purpose."""
-        gone = list(steps)
-        self._connection.executemany("DELETE FROM records WHERE step = ?", [(step,) for step in gone])
-        for step in gone:
-            self._rows.pop(step, None)
 
     def keep_texts(self, paths: Mapping[str, str]) -> None:
         """Keep the text of each file (absolute path -> digest) that is not kept yet; inside a transaction."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+import time
 from struct import Struct
 
 import xxhash
@@ -29,6 +30,9 @@ _FORMAT = 1
 _KEPT = 8
 """Snapshots of other selections that are kept beside the newest."""
 _STAT = Struct("<qqqQ")
+_REST = ".rest"
+ABSENT = (-1, -1, -1, 0)
+"""The stat of a file that was not there, and would count if it were."""
 NEVER = (0, 0, 0, 0)
 """Size, mtime, ctime (both in nanoseconds) and inode of a file whose content must be read again."""
 
@@ -37,17 +41,22 @@ def identity() -> tuple[str, str, str]:
     return __version__, sys.executable, sys.version
 
 
-def path_of(folder: str, targets: Sequence[str], overrides: Sequence[str]) -> str:
-    """The file of the snapshot for a selection, under the project's state folder."""
-    key = xxhash.xxh3_64_hexdigest(repr((tuple(targets), tuple(overrides))).encode("utf-8", "surrogateescape"))
-    return os.path.join(folder, "looks", key)
+def folder_of(root: str) -> str:
+    """Where a project's snapshots are."""
+    return os.path.join(root, ".mlmake", "looks")
+
+
+def path_of(root: str, targets: Sequence[str], folder: str) -> str:
+    """The file of the snapshot for a selection; `folder` is where the user stands, which outputs may be relative to."""
+    key = repr((root, tuple(targets), folder if targets else ""))
+    return os.path.join(folder_of(root), xxhash.xxh3_64_hexdigest(key.encode("utf-8", "surrogateescape")))
 
 
 class Look:
     """A snapshot that was read.
 
     Attributes:
-        head: the flat tables, by name.
+        head: the flat tables, by name: `files` with `stats`, `listings`, `globs`, `trees`, `unsettled`, `groups`.
     """
 
     __slots__ = ("head", "path")
@@ -56,66 +65,80 @@ class Look:
         self.path = path
         self.head = head
 
-    @property
-    def steps(self) -> int:
-        """How many steps were judged."""
-        return int(self.head["steps"])
-
-    @property
-    def unsettled(self) -> list[int]:
-        """Numbers of steps that were not fresh."""
-        return list(self.head["unsettled"])
-
-    def changed(self) -> list[int]:
-        """Numbers of watched things that are not as they were: files first, then listings, globs and trees."""
-        return [*self._changed_files(), *self._changed_others()]
+    def changed(self) -> dict[str, list[int]]:
+        """What is not as it was: table -> numbers of its rows; {} if all is."""
+        head = self.head
+        found = {
+            "files": self._changed_files(),
+            "listings": [n for n, (path, names) in enumerate(head["listings"]) if listing(path) != names],
+            "globs": [n for n, (base, glob, found) in enumerate(head["globs"]) if matches(base, glob) != found],
+            "trees": [n for n, (path, known) in enumerate(head["trees"]) if stamp(path).mark != known],
+        }
+        return {table: numbers for table, numbers in found.items() if numbers}
 
     def _changed_files(self) -> list[int]:
         stat = os.stat
         changed = []
-        for number, (path, known) in enumerate(zip(self.head["files"], _STAT.iter_unpack(self.head["stats"]))):
+        watched = zip(self.head["files"], _STAT.iter_unpack(self.head["stats"]), strict=True)
+        for number, (path, known) in enumerate(watched):
             try:
                 now = stat(path)
             except (OSError, ValueError):
-                changed.append(number)
+                if known != ABSENT:
+                    changed.append(number)
                 continue
             if (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino) != known:
                 changed.append(number)
         return changed
 
-    def _changed_others(self) -> list[int]:
-        first = len(self.head["files"])
-        found = [(listing(path) == names) for path, names in self.head["listings"]]
-        found += [(matches(base, pattern) == names) for base, pattern, names in self.head["globs"]]
-        found += [(stamp(path)[0] == known) for path, known in self.head["trees"]]
-        return [first + number for number, same in enumerate(found) if not same]
+    def rest(self) -> dict[str, Any] | None:
+        """The part that is needed only when something has changed: steps, who reads what, who comes after whom."""
+        return _load(f"{self.path}{_REST}", self.head["written"])
 
 
-def read(path: str) -> Look | None:
-    """The snapshot in a file; None if there is none that can be used, whatever the reason."""
+def read(path: str, database: str) -> Look | None:
+    """The snapshot in a file; None if there is none that can be used, whatever the reason.
+
+    It belongs to one state file: another one in its place knows other records.
+    """
     try:
-        with open(path, "rb") as file:
-            head = marshal.load(file)  # noqa: S302
-        if head["format"] != _FORMAT or head["identity"] != identity():
+        head = _load(path, None)
+        if head is None or head["identity"] != identity() or head["database"] != os.stat(database).st_ino:
             return None
-    except (OSError, ValueError, EOFError, TypeError, KeyError):
+    except OSError:
         return None
     same = all(_variable(name) == known for name, known in head["variables"])
     return Look(path, head) if same else None
 
 
-def write(path: str, head: dict[str, Any]) -> None:
-    """Write a snapshot in one rename; the oldest of other selections goes. A disk that is full is no failure."""
+def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) -> None:
+    """Write a snapshot; the oldest of other selections goes. A full disk is no failure, it only costs time."""
     folder = os.path.dirname(path)
-    new = f"{path}.{os.getpid()}"
+    stamped = {"format": _FORMAT, "written": time.time_ns()}
+    told = {**stamped, "identity": identity(), "database": os.stat(database).st_ino, **head}
     try:
         os.makedirs(folder, exist_ok=True)
-        with open(new, "wb") as file:
-            marshal.dump({"format": _FORMAT, "identity": identity(), **head}, file)
-        os.replace(new, path)
+        _dump(f"{path}{_REST}", {**stamped, **rest})
+        _dump(path, told)
         _drop_oldest(folder)
     except (OSError, ValueError):
-        _remove(new)
+        forget(folder)
+
+
+def is_written(path: str, written: int) -> bool:
+    """Is the snapshot in a file still the one that was read?"""
+    head = _load(path, None)
+    return head is not None and head["written"] == written
+
+
+def forget(folder: str) -> None:
+    """Drop every snapshot in a folder, before anything changes that `stat` might not show."""
+    try:
+        paths = [entry.path for entry in os.scandir(folder)]
+    except OSError:
+        return
+    for path in paths:
+        _remove(path)
 
 
 def variables(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -146,6 +169,11 @@ def flat_stats(stats: Iterable[tuple[int, int, int, int]]) -> bytes:
     return b"".join(_STAT.pack(*each) for each in stats)
 
 
+def unpacked_stats(flat: bytes) -> list[tuple[int, int, int, int]]:
+    """The stats behind `flat_stats`."""
+    return list(_STAT.iter_unpack(flat))
+
+
 def _matters(entry: os.DirEntry[str]) -> bool:
     name = entry.name
     if name.startswith(".") or name == "__pycache__":
@@ -158,9 +186,26 @@ def _variable(name: str) -> str:
     return "" if value is None else xxhash.xxh3_128_hexdigest(value.encode("utf-8", "surrogateescape"))
 
 
+def _load(path: str, written: int | None) -> dict[str, Any] | None:
+    """A part of a snapshot, if it is of our format and was written together with the other one."""
+    try:
+        with open(path, "rb") as file:
+            part: dict[str, Any] = marshal.loads(file.read())
+        return part if part["format"] == _FORMAT and written in (None, part["written"]) else None
+    except (OSError, ValueError, EOFError, TypeError, KeyError):
+        return None
+
+
+def _dump(path: str, part: dict[str, Any]) -> None:
+    new = f"{path}.{os.getpid()}"
+    with open(new, "wb") as file:
+        file.write(marshal.dumps(part))
+    os.replace(new, path)
+
+
 def _drop_oldest(folder: str) -> None:
     paths = sorted((entry.path for entry in os.scandir(folder)), key=lambda path: os.stat(path).st_mtime_ns)
-    for path in paths[:-_KEPT]:
+    for path in paths[: -2 * _KEPT]:
         _remove(path)
 
 

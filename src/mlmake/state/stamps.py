@@ -21,6 +21,9 @@ COARSE_STEP = 2 * SECOND
 """The same where times have whole seconds only (FAT, some network file systems)."""
 
 _LIMIT = 1 << 128
+Place = tuple[str, frozenset[tuple[int, int]]]
+"""A folder to look into, relative to the top and ending in `/` (the top itself is empty), and those above it."""
+TOP: Place = ("", frozenset())
 
 
 def is_racy(mtime: int, ctime: int, seen: int) -> bool:
@@ -33,52 +36,69 @@ def is_racy(mtime: int, ctime: int, seen: int) -> bool:
     return max(mtime, ctime) + step >= seen
 
 
-def walk(folder: str, *, in_order: bool) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Every file below a folder by its relative path, with its status, and every folder by `path/`, with None.
+def entries(
+    top: str, place: Place, *, in_order: bool
+) -> Iterator[tuple[str, os.stat_result | None, Place | None]]:
+    """What is in one folder of a tree: files with their status, and folders with the place to look into next.
 
-    Links are followed, except into a folder that is being walked already. What cannot be read is left out.
+    Links are followed, except into a folder that the place lies in. What cannot be read is left out.
     """
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while waiting:
-        prefix, above = waiting.pop()
-        inner = []
-        for name, status in _entries(os.path.join(folder, prefix), in_order):
-            if modes.S_ISREG(status.st_mode):
-                yield f"{prefix}{name}", status
-            elif modes.S_ISDIR(status.st_mode) and (here := (status.st_dev, status.st_ino)) not in above:
-                yield f"{prefix}{name}/", None
-                inner.append((f"{prefix}{name}/", above | {here}))
-        waiting += reversed(inner)
-
-
-def _entries(folder: str, in_order: bool) -> Iterator[tuple[str, os.stat_result]]:
+    prefix, above = place
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(os.path.join(top, prefix)) as found:
             for entry in sorted(found, key=_name) if in_order else found:
                 try:
-                    yield entry.name, entry.stat()
+                    status = entry.stat()
                 except OSError:
                     continue
+                if modes.S_ISREG(status.st_mode):
+                    yield entry.name, status, None
+                elif modes.S_ISDIR(status.st_mode) and (here := (status.st_dev, status.st_ino)) not in above:
+                    yield entry.name, None, (f"{prefix}{entry.name}/", above | {here})
     except OSError:
         return
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+def stamp(top: str) -> Stamp:
+    """What `stat` says of a whole tree now."""
+    whole = Stamp()
+    waiting = [TOP]
+    while waiting:
+        place = waiting.pop()
+        for name, status, inner in entries(top, place, in_order=False):
+            whole.add(place[0] + name, status)
+            if inner is not None:
+                waiting.append(inner)
+    return whole
 
 
-def stamp(folder: str) -> tuple[bytes, int]:
-    """What `stat` says of a whole tree, as 16 bytes, and the newest time in it (nanoseconds since the epoch).
+class Stamp:
+    """What `stat` says of a tree, as one number: a sum of a hash per entry, which needs no order and holds no entry.
 
-    A sum of one hash per entry, so that the entries need neither be sorted nor held.
+    Attributes:
+        newest: the newest time in the tree, in nanoseconds since the epoch.
     """
-    total = newest = 0
-    for name, status in walk(folder, in_order=False):
-        if status is None:
-            told = name
-        else:
+
+    __slots__ = ("_total", "newest")
+
+    def __init__(self) -> None:
+        self._total = 0
+        self.newest = 0
+
+    def add(self, name: str, status: os.stat_result | None) -> None:
+        """Take in a file, or a folder, which has no status."""
+        told = f"{name}/"
+        if status is not None:
             mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
             told = f"{name}\0{status.st_size} {mtime} {ctime} {status.st_ino} {status.st_mode}"
-            newest = max(newest, mtime, ctime)
-        total += xxhash.xxh3_128_intdigest(told.encode("utf-8", "surrogateescape"))
-    return (total % _LIMIT).to_bytes(16, "little"), newest
+            self.newest = max(self.newest, mtime, ctime)
+        self._total += xxhash.xxh3_128_intdigest(told.encode("utf-8", "surrogateescape"))
+
+    @property
+    def mark(self) -> bytes:
+        """Sixteen bytes, equal for equal trees."""
+        return (self._total % _LIMIT).to_bytes(16, "little")
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name

@@ -41,10 +41,11 @@ def command(
     mlmake -p model.depth=9       with another parameter, this time
     """
     from mlmake.cli.console import Console
+    from mlmake.engine.looks import open_scope
     from mlmake.engine.run import Request, build
 
     place: Place = ctx.obj
-    project = place.project(overrides)
+    scope = open_scope(place.root, targets, place.folder, overrides, narrow=not force)
     request = Request(
         targets=targets,
         jobs=jobs,
@@ -54,8 +55,8 @@ def command(
         command=" ".join(["mlmake", *sys.argv[1:]]),
         folder=place.folder,
     )
-    with Console(project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
-        summary = build(project, request, console)
+    with Console(scope.project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
+        summary = build(scope.project, request, console, scope)
     if summary.interrupted:
         return 130
     if summary.failed or summary.cancelled:

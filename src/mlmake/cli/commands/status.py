@@ -34,14 +34,14 @@ def command(
     mlmake status train --json    for programs
     mlmake status --check         for scripts: exits with 3 if something is stale
     """
-    from mlmake.engine.look import look
-    from mlmake.plan.selection import named, with_upstream
+    from mlmake.engine.look import judge
+    from mlmake.engine.looks import open_scope
 
     place: Place = ctx.obj
-    project = place.project(overrides)
-    steps = with_upstream(project, named(project, targets, place.folder))
+    scope = open_scope(place.root, targets, place.folder, overrides)
     with place.state() as connection:
-        verdicts = look(project, connection).assess(steps)
+        verdicts = judge(scope, connection)
+    project, steps = scope.everything()
     if json_:
         print_json([_as_json(project, step, verdicts[step.id]) for step in steps])
     else:

@@ -1,0 +1,302 @@
+"""Looks: a project with its steps as far as they can have changed since it was last judged.
+
+`open_scope` gives the whole project, or, where a snapshot of the last judgement shows that only some files changed,
+just the steps that these can reach; `Scope.remember` writes the next snapshot from the next judgement.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from mlmake.config.load import load
+from mlmake.engine.ledger import Ledger
+from mlmake.home import Home
+from mlmake.model.data import Input, Location, Output, Source
+from mlmake.model.project import FILE, Project
+from mlmake.model.reason import State, Verdict
+from mlmake.model.step import Param, Step, StepSpec
+from mlmake.plan.selection import named, with_upstream
+from mlmake.state import snapshot
+from mlmake.state.stamps import is_racy
+
+_TABLES = ("files", "listings", "globs", "trees")
+
+
+@dataclass(slots=True)
+class Scope:
+    """What a build or `status` has to look at.
+
+    Attributes:
+        project: whole, or narrowed to the steps that may have changed; all others are fresh.
+        steps: the selected steps that it holds, each after all before it.
+        others: how many more are selected, and fresh.
+    """
+
+    project: Project
+    steps: list[Step]
+    others: int = 0
+    _path: str = ""
+    _table: _Table | None = None
+    _toml: tuple[int, int, int, int] = snapshot.NEVER
+
+    @property
+    def is_narrow(self) -> bool:
+        """Only a part of the steps is here, so that what is known of them is better read one by one."""
+        return self.others > len(self.steps)
+
+    @property
+    def is_current(self) -> bool:
+        """No build has run since the snapshot was read that narrowed this; it is always so of a whole project."""
+        return self._table is None or snapshot.is_written(self._path, self._table.written)
+
+    def everything(self) -> tuple[Project, list[Step]]:
+        """The project with all selected steps, for a listing."""
+        return (self.project, self.steps) if self._table is None else self._table.everything()
+
+    def remember(self, ledger: Ledger, verdicts: Mapping[str, Verdict]) -> None:
+        """Write the snapshot of a judgement of `steps`, for the same selection the next time."""
+        if not self._path:
+            return
+        table = self._table or _Table.of(self.project, self.steps)
+        table.note(self.project, self.steps, ledger, verdicts, self._toml)
+        table.write(self._path, Home(self.project.root).database)
+
+
+def open_scope(
+    root: str, targets: Sequence[str] = (), folder: str = "", overrides: Sequence[str] = (), *, narrow: bool = True
+) -> Scope:
+    """The selected steps of the project at `root`, narrowed if that may be. Raises ConfigError, UsageError."""
+    if overrides:
+        return _whole(root, targets, folder, overrides, "")
+    path = snapshot.path_of(root, targets, folder)
+    look = snapshot.read(path, Home(root).database) if narrow else None
+    return (_narrowed(look) if look else None) or _whole(root, targets, folder, overrides, path)
+
+
+def scope_of(project: Project, targets: Sequence[str] = (), folder: str = "") -> Scope:
+    """The selected steps of a project that is loaded already. Raises UsageError."""
+    return Scope(project, with_upstream(project, named(project, targets, folder)))
+
+
+def _whole(root: str, targets: Sequence[str], folder: str, overrides: Sequence[str], path: str) -> Scope:
+    toml = _stat(os.path.join(root, FILE))
+    project = load(root, overrides)
+    return Scope(project, with_upstream(project, named(project, targets, folder)), _path=path, _toml=toml)
+
+
+def _stat(path: str) -> tuple[int, int, int, int]:
+    """What `stat` says of a file that is about to be read."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return snapshot.NEVER
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return snapshot.NEVER if is_racy(*times, time.time_ns()) else (status.st_size, *times, status.st_ino)
+
+
+def _narrowed(look: snapshot.Look) -> Scope | None:
+    """The steps that what has changed can reach; None if the file itself has, or the snapshot cannot be used."""
+    changed = look.changed()
+    if 0 in changed.get("files", ()):
+        return None
+    rest = look.rest()
+    if rest is None:
+        return None
+    table = _Table(look.head, rest)
+    project, steps = table.project(table.reached(changed))
+    return Scope(project, steps, len(rest["ids"]) - len(steps), look.path, table)
+
+
+class _Table:
+    """A snapshot's tables while they are filled."""
+
+    def __init__(self, head: dict[str, Any], rest: dict[str, Any]) -> None:
+        self._head = head
+        self._rest = rest
+        self._numbers = {step: number for number, step in enumerate(rest["ids"])}
+        self._rows = {table: self._keys(table) for table in _TABLES}
+        self._unsettled = set(head["unsettled"])
+        self.written: int = head.get("written", 0)
+
+    @classmethod
+    def of(cls, project: Project, steps: Sequence[Step]) -> _Table:
+        """An empty table for a whole selection; pipelines.toml is its first file."""
+        specs = list({id(step.spec): step.spec for step in steps}.values())
+        places = {id(spec): place for place, spec in enumerate(specs)}
+        numbers = {step.id: number for number, step in enumerate(steps)}
+        below: list[list[int]] = [[] for _ in steps]
+        for number, step in enumerate(steps):
+            for above in step.upstream:
+                below[numbers[above]].append(number)
+        shell = replace(
+            project,
+            default="",
+            steps={},
+            owners={},
+            pipelines={name: replace(each, steps=()) for name, each in project.pipelines.items()},
+        )
+        rest = {
+            "ids": list(numbers),
+            "below": below,
+            "steps": [_packed(step, places[id(step.spec)]) for step in steps],
+            "owners": dict(project.owners),
+            "shell": pickle.dumps((shell, specs)),
+            "readers": {table: [] for table in _TABLES},
+        }
+        groups = [(name, len(list(each))) for name, each in groupby(_group(project, step) for step in steps)]
+        head = {**{table: [] for table in _TABLES}, "stats": b"", "variables": [], "groups": groups, "unsettled": []}
+        return cls(head, rest)
+
+    def _keys(self, table: str) -> dict[Any, int]:
+        """Row by key: a path, or a glob's base and pattern."""
+        rows = self._head[table]
+        if table == "files":
+            return {path: number for number, path in enumerate(rows)}
+        return {(row[:2] if table == "globs" else row[0]): number for number, row in enumerate(rows)}
+
+    # Reading.
+
+    def reached(self, changed: Mapping[str, Sequence[int]]) -> list[int]:
+        """Numbers of the steps that read what has changed, were not fresh, or come after one of these."""
+        readers = self._rest["readers"]
+        found = set(self._unsettled)
+        found.update(step for table, rows in changed.items() for row in rows for step in readers[table][row])
+        waiting = list(found)
+        while waiting:
+            for after in self._rest["below"][waiting.pop()]:
+                if after not in found:
+                    found.add(after)
+                    waiting.append(after)
+        return sorted(found)
+
+    def project(self, numbers: Iterable[int]) -> tuple[Project, list[Step]]:
+        """The project with just these steps."""
+        shell, specs = pickle.loads(self._rest["shell"])
+        steps = [_unpacked(self._rest["steps"][number], specs) for number in numbers]
+        by_pipeline: dict[str, list[Step]] = {}
+        for step in steps:
+            by_pipeline.setdefault(step.pipeline, []).append(step)
+        pipelines = {
+            name: replace(each, steps=tuple(by_pipeline.get(name, ()))) for name, each in shell.pipelines.items()
+        }
+        known = {step.id: step for step in steps}
+        return replace(shell, steps=known, owners=self._rest["owners"], pipelines=pipelines), steps
+
+    def everything(self) -> tuple[Project, list[Step]]:
+        """The project with all selected steps."""
+        return self.project(range(len(self._rest["ids"])))
+
+    # Writing.
+
+    def note(
+        self,
+        project: Project,
+        steps: Iterable[Step],
+        ledger: Ledger,
+        verdicts: Mapping[str, Verdict],
+        toml: tuple[int, int, int, int],
+    ) -> None:
+        """Take down what decided each of `steps`, and whether it is settled."""
+        stats = snapshot.unpacked_stats(self._head["stats"])
+        stats += [snapshot.NEVER] * (len(self._head["files"]) - len(stats))
+        names: dict[str, None] = dict.fromkeys(name for name, _ in self._head["variables"])
+        if not self._head["files"]:
+            self._head["files"].append(os.path.join(project.root, FILE))
+            self._rest["readers"]["files"].append([])  # nobody in particular: all is read again when it changes
+            stats.append(toml)
+        for step in steps:
+            number = self._numbers[step.id]
+            settled = verdicts[step.id].state is State.FRESH
+            (self._unsettled.discard if settled else self._unsettled.add)(number)
+            watched = ledger.fingerprints.watched(step)
+            names.update(dict.fromkeys(watched.variables))
+            for path in watched.files:
+                self._note_path(path, number, ledger, stats)
+            for folder, found in watched.listings.items():
+                self._put("listings", folder, (folder, found), number)
+            for key, found in watched.globs.items():
+                self._put("globs", key, (*key, found), number)
+        self._head["stats"] = snapshot.flat_stats(stats)
+        self._head["variables"] = snapshot.variables(names)
+
+    def _note_path(self, path: str, number: int, ledger: Ledger, stats: list[tuple[int, int, int, int]]) -> None:
+        tree = ledger.digests.tree_of(path)
+        if tree is not None:
+            self._put("trees", path, (path, tree), number)
+            return
+        row = self._put("files", path, path, number)
+        stats += [snapshot.NEVER] * (row + 1 - len(stats))
+        stats[row] = ledger.digests.stat_of(path)
+
+    def _put(self, table: str, key: Any, row: Any, step: int) -> int:
+        """Put or replace a row that `step` reads; its number."""
+        rows, readers = self._head[table], self._rest["readers"][table]
+        number = self._rows[table].setdefault(key, len(rows))
+        if number == len(rows):
+            rows.append(row)
+            readers.append([])
+        rows[number] = row
+        _insert(readers[number], step)
+        return number
+
+    def write(self, path: str, database: str) -> None:
+        self._head["unsettled"] = sorted(self._unsettled)
+        snapshot.write(path, database, self._head, self._rest)
+
+
+def _insert(readers: list[int], step: int) -> None:
+    """Put a number into a sorted list, once; mostly it belongs at the end."""
+    if not readers or readers[-1] < step:
+        readers.append(step)
+    elif readers[-1] != step and readers[(place := bisect_left(readers, step))] != step:
+        readers.insert(place, step)
+
+
+def _group(project: Project, step: Step) -> str:
+    name = project.shown(step.id)
+    return name.partition("[")[0] if step.matrix else name
+
+
+def _packed(step: Step, spec: int) -> tuple[Any, ...]:
+    """A step as plain values, which marshal writes and reads ten times as fast as pickle does dataclasses."""
+    return (
+        step.id,
+        step.name,
+        step.pipeline,
+        spec,
+        dict(step.matrix),
+        [(each.name, [(*_flat(source.location), source.producers) for source in each.sources]) for each in step.inputs],
+        [(each.name, *_flat(each.location), each.is_metrics) for each in step.outputs],
+        [(param.name, param.key, param.value) for param in step.params],
+        step.producers,
+        step.after,
+    )
+
+
+def _flat(location: Location) -> tuple[str, str, bool, str, bool]:
+    return location.text, location.path, location.is_folder, location.pattern, location.is_remote
+
+
+def _unpacked(packed: tuple[Any, ...], specs: Sequence[StepSpec]) -> Step:
+    name_of, name, pipeline, spec, matrix, inputs, outputs, params, producers, after = packed
+    return Step(
+        id=name_of,
+        name=name,
+        pipeline=pipeline,
+        spec=specs[spec],
+        matrix=matrix,
+        inputs=tuple(
+            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources)) for own, sources in inputs
+        ),
+        outputs=tuple(Output(each[0], Location(*each[1:6]), each[6]) for each in outputs),
+        params=tuple(Param(*each) for each in params),
+        producers=producers,
+        after=after,
+    )
