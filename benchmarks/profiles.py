@@ -45,12 +45,12 @@ class Profile:
 
 
 QUICK = Profile(
-    minutes=5,
+    minutes=6,
     repeat=5,
-    pair=2,
-    limit=10,
-    build=40,
-    steps={Shape.WIDE: (1, 100, 1_000, 10_000), Shape.LAYERS: (1_000,), Shape.CHAIN: (1_000,)},
+    pair=1,
+    limit=8,
+    build=60,
+    steps={Shape.WIDE: (1, 100, 10_000), Shape.LAYERS: (1_000,)},
     first={Shape.WIDE: (100,), Shape.LAYERS: (100,)},
     large=(256 * _MIB,),
     files=10_000,
@@ -60,7 +60,7 @@ FULL = Profile(
     repeat=7,
     pair=20,
     limit=60,
-    build=600,
+    build=400,
     steps={
         Shape.WIDE: (1, 10, 100, 1_000, 10_000, 100_000),
         Shape.LAYERS: (100, 1_000, 10_000),

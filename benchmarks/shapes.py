@@ -68,6 +68,9 @@ class Graph:
     shape: Shape
     size: int
 
+    def __str__(self) -> str:
+        return f"{self.shape.value}, 1 step" if self.size == 1 else f"{self.shape.value}, {self.size:,} steps"
+
     @property
     def width(self) -> int:
         """Steps in a layer."""

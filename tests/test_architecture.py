@@ -25,8 +25,9 @@ LAYERS = {
 APART = {"stores", "kinds", "environments", "executors"}
 LAZY = {
     "errors.py": {"difflib"},
-    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.executors.process"},
+    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs"},
     "registry.py": {"importlib.metadata"},
+    "state/snapshot.py": {"glob"},
 }
 """Imports inside functions beside those of the command line: what they load costs time that a no-op must not pay."""
 HEAVY = {"doit", "rich", "fsspec", "paramiko", "docker", "watchdog"}

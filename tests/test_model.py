@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, Phase, note, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis import HealthCheck, note, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from mlmake.config.load import load
 from mlmake.engine.look import look
@@ -613,7 +613,7 @@ SETTINGS = settings(
     print_blob=True,
     derandomize=False,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+    report_multiple_bugs=False,
 )
 
 

@@ -1,4 +1,4 @@
-"""The sample project at the top of the repository: it builds, its numbers are plausible, and the README's table holds."""
+"""The sample project at the top of the repository: it builds, its numbers are plausible, the README tells the truth."""
 
 from __future__ import annotations
 

@@ -651,11 +651,12 @@ class Play:
             return
         if did and not may:
             yield f"{name} ran, but was fresh"
-        if must and not did and not self.stops:
+        proves = not (self.stops or self.killed)
+        if must and not did and proves:
             yield f"{name} did not run, but was stale: {self._why(each)}"
         if did:
             self._ran(each)
-        elif not self.stops:
+        elif proves:
             self._settle(each, verdicts)
 
     def _ran(self, each: Combination) -> None:

@@ -12,6 +12,7 @@ from benchmarks.shapes import Graph, Shape
 from benchmarks.timing import Broken, Overdue, Sample
 from benchmarks.tools import MLMAKE
 from benchmarks.tools.base import Tool
+from benchmarks.tools.mlmake import SHELL
 from benchmarks.turns import Run
 
 _EVERY = (Measure.NOTHING, Measure.STATUS, Measure.CHANGE)
@@ -55,14 +56,14 @@ def measure(bench: Bench) -> Iterator[Figure]:
 
 
 def _graph(bench: Bench, graph: Graph) -> Iterator[Figure]:
-    tell(f"{graph.shape.value}, {graph.size:,} steps: building with mlmake")
+    tell(f"{graph}: building with mlmake")
     try:
         with bench.ready(MLMAKE, graph) as project:
             ours = _Doing(bench, project)
             figures: list[Figure] = []
             for tool in bench.peers(graph.shape):
-                if "shell" not in tool.name:
-                    tell(f"{graph.shape.value}, {graph.size:,} steps: {tool.name}")
+                if tool is not SHELL:  # which differs where steps run
+                    tell(f"{graph}: {tool.name}")
                     figures += _peer(bench, graph, tool, ours)
             for each in _measures(graph):
                 if run := ours.run(each):

@@ -42,6 +42,11 @@ class Tool:
     shapes: frozenset[Shape] = STEPS
     is_floor: bool = False
 
+    @property
+    def is_form(self) -> bool:
+        """Whether this is another way of using a tool that stands by itself in the tables."""
+        return self.name.endswith(")")
+
     def found(self, path: str) -> str | None:
         """The program's full path, looked for in the folders of `path`."""
         return shutil.which(self.program, path=path)

@@ -43,8 +43,14 @@ def load_tasks(folder: str = ".", group: str = "mlmake") -> Iterator[dict[str, A
             **task,
             "basename": group,
             "task_dep": [f"{group}:{above}" for above in task["task_dep"]],
+            "targets": [_seen(target, project.root) for target in task["targets"]],
             "uptodate": [partial(judge.is_fresh, step)],
         }
+
+
+def _seen(path: str, root: str) -> str:
+    """A path as the `dodo.py` would write it, so that other tasks of it can name it."""
+    return os.path.relpath(path) if path.startswith(f"{root}/") else path
 
 
 class _Judge:

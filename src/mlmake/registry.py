@@ -64,5 +64,5 @@ KINDS = Registry(
 EXECUTORS = Registry(
     "compute kind",
     "mlmake.executors",
-    {"local": "mlmake.executors.process:ProcessExecutor", "fake": "mlmake.executors.fake:FakeExecutor"},
+    {"local": "mlmake.executors.process:ProcessExecutor"},
 )

@@ -197,7 +197,7 @@ def test_verbose_shows_command_lines(line: Folder) -> None:
 def test_why_shows_old_and_new_and_the_root_cause(line: Folder) -> None:
     line.cli()
     fresh = line.cli("why", "third").stdout
-    assert re.match(r"third is fresh since run 1 of .*: \d facts and 1 outputs are what they were", fresh)
+    assert re.match(r"third is fresh since run 1 of .*: \d facts and 1 output unchanged", fresh)
     line.write({"steps/first.py": FIRST.replace("chr(10)", "chr(33)")})
     told = line.cli("why", "first", "third").stdout
     assert "first is stale; the last good run was 1" in told

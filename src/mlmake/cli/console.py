@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -127,7 +128,8 @@ class Console:
             self._live.ended(event.step, counts=False)
 
     def _blocked(self, event: StepBlocked) -> None:
-        self._print(f"{self._name(event.step)} blocked: {self._joined(event.reasons)}", "yellow")
+        reasons = tuple(replace(reason, subject=self._shown_subject(reason)) for reason in event.reasons)
+        self._print(f"{self._name(event.step)} blocked: {self._joined(reasons)}", "yellow")
         if self._live:
             self._live.ended(event.step)
 
@@ -161,6 +163,9 @@ class Console:
 
     def _name(self, step: str) -> str:
         return self._project.shown(step)
+
+    def _shown_subject(self, reason: Reason) -> str:
+        return self._name(reason.subject) if reason.subject in self._project.steps else reason.subject
 
     def _joined(self, reasons: tuple[Reason, ...]) -> str:
         return "; ".join(map(str, reasons))

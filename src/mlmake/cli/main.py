@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mlmake import __version__
-from mlmake.cli.place import Place, mute
+from mlmake.cli.place import Place, complete_targets, mute
 from mlmake.errors import MlmakeError, nearest
 
 COMMANDS = (
@@ -46,7 +47,12 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_command(args))
+        is_completing = ctx.resilient_parsing and not args
+        return super().parse_args(ctx, args if is_completing else with_command(args))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and as `build` may be left out, what it takes."""
+        return [*super().shell_complete(ctx, incomplete), *complete_targets(ctx, incomplete)]
 
 
 def with_command(args: list[str]) -> list[str]:
@@ -116,12 +122,16 @@ def _tell(error: MlmakeError, args: list[str]) -> None:
     lines = error.message.splitlines() or [""]
     for line in lines:
         click.echo(f"{mark} {line}", err=True, color=color)
-    hint = error.hint
-    if error.message.startswith("no pipeline, step or output") and (near := _near_command(args)):
-        hint = f"did you mean the command `mlmake {near}`?"
+    hint = _command_meant(error, args) or error.hint
     if hint:
         click.echo(f"{' ' * 7} {hint}", err=True, color=color)
 
 
-def _near_command(args: list[str]) -> str:
-    return next((near for word in args if (near := nearest(word, COMMANDS))), "")
+def _command_meant(error: MlmakeError, args: list[str]) -> str:
+    """A hint for a word that was taken as what to build and is no step, but nearly a command."""
+    if not error.message.startswith("no pipeline, step or output") or "did you mean" in error.message:
+        return ""
+    if with_command(args) == args:
+        return ""
+    near = next((near for word in args if (near := nearest(word, COMMANDS))), "")
+    return f"did you mean the command `mlmake {near}`?" if near else ""

@@ -9,6 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import click
+from click.shell_completion import CompletionItem
+
+from mlmake.errors import MlmakeError
 from mlmake.home import Home
 from mlmake.model.project import Project
 
@@ -52,6 +56,18 @@ class Place:
     def shown(self, path: str) -> str:
         """A path of the project (relative to its root) as seen from where the user stands."""
         return os.path.relpath(os.path.join(self.root, path), self.folder)
+
+
+def complete_targets(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Pipelines and steps that start so, for the shell."""
+    place = ctx.find_object(Place) or Place(os.getcwd())
+    try:
+        project = place.project()
+    except MlmakeError:
+        return []
+    steps = project.steps.values()
+    words = [*project.pipelines, *(step.group for step in steps), *(step.name for step in steps)]
+    return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(incomplete)]
 
 
 def mute() -> None:

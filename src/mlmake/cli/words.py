@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from mlmake.cli.place import Place
-from mlmake.errors import MlmakeError, UsageError
+from mlmake.cli.place import complete_targets
+from mlmake.errors import UsageError
 from mlmake.model.reason import State
 from mlmake.model.run import Outcome, seconds_in_words
 
@@ -37,14 +37,7 @@ class Target(click.ParamType[str]):
     name = "target"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        place = ctx.find_object(Place) or Place(".")
-        try:
-            project = place.project()
-        except MlmakeError:
-            return []
-        steps = project.steps.values()
-        words = [*project.pipelines, *(step.group for step in steps), *(step.name for step in steps)]
-        return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(incomplete)]
+        return complete_targets(ctx, incomplete)
 
 
 def targets(command: F) -> F:

@@ -9,11 +9,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mlmake.engine.ledger import Ledger, Look
+from mlmake.engine.ledger import Contents, Ledger, Moment
 from mlmake.engine.request import call_for, job_for
 from mlmake.engine.slots import Slots
 from mlmake.engine.staging import Stage, stage
@@ -24,7 +25,7 @@ from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepSt
 from mlmake.model.job import Finished
 from mlmake.model.project import Project
 from mlmake.model.reason import Reason
-from mlmake.model.run import Item, Outcome, StepRun
+from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 
 GRACE = 5.0
@@ -49,7 +50,7 @@ class Attempt:
 
     queued: _Queued
     stage: Stage
-    before: Look
+    before: Moment
     step_run: StepRun
     deadline: float | None
     timed_out: bool = False
@@ -70,7 +71,7 @@ class Result:
 @dataclass(frozen=True, slots=True)
 class _Hashed:
     attempt: Attempt
-    outputs: tuple[Item, ...] | None
+    contents: Contents | None
     problem: str = ""
 
 
@@ -290,23 +291,23 @@ class Jobs:
         self._hashing += 1
         if _bytes_of(attempt.stage) <= _HASH_INLINE:
             self._hashing -= 1
-            self._settle(self._hashed(attempt))
+            self._settle(_hashed(attempt, self._ledger.hash))
         else:
-            self._pool.submit(lambda: self._arrivals.put(self._hashed(attempt)))
+            self._pool.submit(self._hash_apart, attempt)
 
-    def _hashed(self, attempt: Attempt) -> _Hashed:
+    def _hash_apart(self, attempt: Attempt) -> None:
         try:
-            return _Hashed(attempt, self._ledger.hash(attempt.stage))
-        except OSError as error:
-            return _Hashed(attempt, None, f"cannot read its output {error.filename}: {error.strerror}")
+            self._arrivals.put(_hashed(attempt, self._ledger.hash_apart))
+        except Exception as error:  # a bug must end the build, not leave it waiting
+            self._arrivals.put(error)
 
     def _settle(self, hashed: _Hashed) -> None:
         attempt = hashed.attempt
-        if hashed.outputs is None:
+        if hashed.contents is None:
             self._failed(attempt, hashed.problem, 0)
             return
         try:
-            edited, unreadable = self._ledger.settle(attempt.stage, attempt.before, hashed.outputs, attempt.step_run)
+            edited, unreadable = self._ledger.settle(attempt.stage, attempt.before, hashed.contents, attempt.step_run)
         except OSError as error:
             self._failed(attempt, f"cannot put its output into place: {error}", 0)
             return
@@ -338,6 +339,13 @@ class Jobs:
         seconds = time.time() - step_run.started
         self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
         self._results.append(Result(step, outcome))
+
+
+def _hashed(attempt: Attempt, hash_: Callable[[Stage], Contents]) -> _Hashed:
+    try:
+        return _Hashed(attempt, hash_(attempt.stage))
+    except OSError as error:
+        return _Hashed(attempt, None, f"cannot read its output {error.filename}: {error.strerror}")
 
 
 def _discarded(attempt: Attempt, message: str) -> str:

@@ -20,17 +20,21 @@ from mlmake.engine.slots import Slots, here
 from mlmake.engine.staging import recover
 from mlmake.environments.system import System
 from mlmake.errors import Interrupted, MissingInputError, NotYetError, StateError, UsageError
+from mlmake.executors import guard
+from mlmake.executors.base import Executor
 from mlmake.home import Home
-from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink
+from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.resources import Resources
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
 from mlmake.plan.selection import named
+from mlmake.registry import EXECUTORS
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
+from mlmake.state.runs import Runs
 from mlmake.state.stamps import CLOCK_STEP
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -72,6 +76,10 @@ class _Plan:
         return [step for step in self.steps if self.verdicts[step.id].state in states]
 
     @property
+    def blocked(self) -> list[str]:
+        return [step for step, verdict in self.verdicts.items() if verdict.state is State.BLOCKED]
+
+    @property
     def fresh(self) -> int:
         return self.count(State.FRESH) + self.others
 
@@ -110,6 +118,8 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
         plan = _plan(ledger, chosen, scope, request)
         _check_inputs(project, plan, request)
         sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
+        for step in plan.blocked:
+            sink(StepBlocked(step, plan.verdicts[step].reasons))
         summary = _run(project, request, plan, ledger, slots, connection, sink, began)
         sink(Ended(summary))
         _remember(scope, ledger, plan, summary)
@@ -223,14 +233,11 @@ def _dry_run(
 ) -> Summary:
     plan = _plan(Ledger(scope.project, connection, System(), whole=not scope.is_narrow), chosen, scope, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
-    return Summary(fresh=plan.fresh, blocked=plan.count(State.BLOCKED), seconds=time.monotonic() - began)
+    return Summary(fresh=plan.fresh, blocked=len(plan.blocked), seconds=time.monotonic() - began)
 
 
 def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:
     """Clean up after a build that died: nobody but us can hold the lock now."""
-    from mlmake.executors import guard
-    from mlmake.state.runs import Runs
-
     if connection.execute("SELECT 1 FROM runs WHERE outcome = ?", (Outcome.RUNNING.value,)).fetchone():
         guard.kill_marked(project_token(home))
         with transaction(connection):
@@ -266,17 +273,16 @@ def _run(
     sink: Sink,
     began: float,
 ) -> Summary:
-    fresh, blocked = plan.fresh, plan.count(State.BLOCKED)
+    fresh, blocked = plan.fresh, len(plan.blocked)
     if not plan.may_run:
         return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
     from mlmake.engine import dodo
     from mlmake.engine.jobs import Jobs
-    from mlmake.executors.process import ProcessExecutor
 
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
-    executor = ProcessExecutor(f"{project_token(home)}{uuid.uuid4().hex}")
+    executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
     jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
     runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
     with _signals(runner.stop, (signal.SIGINT, *_ENDING)):

@@ -52,6 +52,8 @@ class Reason:
         text = self.cause.value.format(subject=self.subject, new=self.new)
         if self.cause is Cause.CHANGED and self.subject.startswith(("param ", "matrix ", "environment ")):
             return f"{text}: {self.old} -> {self.new}"
+        if self.cause is Cause.CHANGED and self.subject.startswith("output "):
+            return f"{self.subject} is now declared as {self.new}, was {self.old}"
         return text
 
     def as_json(self) -> dict[str, str | None]:

@@ -55,7 +55,7 @@ def connect(home: Home, *, create: bool) -> sqlite3.Connection:
         home.ensure()
     was_there = os.path.exists(home.database)
     if not was_there and not create:
-        return _empty()
+        return empty()
     with explained(home):
         connection = sqlite3.connect(home.database, isolation_level=None, timeout=30)
         try:
@@ -68,10 +68,11 @@ def connect(home: Home, *, create: bool) -> sqlite3.Connection:
             connection.close()
             raise
     connection.close()
-    return _empty()
+    return empty()
 
 
-def _empty() -> sqlite3.Connection:
+def empty() -> sqlite3.Connection:
+    """A state that knows nothing and keeps nothing."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(_SCHEMA)
     return connection

@@ -111,6 +111,14 @@ class Digests:
         if row and (row.size, row.mtime, row.inode) == (status.st_size, status.st_mtime_ns, status.st_ino):
             self._remember(new, row._replace(ctime=status.st_ctime_ns))
 
+    def adopt(self, other: Digests) -> None:
+        """Take over all that one in another thread learnt: each belongs to its thread, as its connection does."""
+        self._rows.update(other._rows)
+        self._trees.update(other._trees)
+        self._new.update(other._new)
+        self._new_trees.update(other._new_trees)
+        self._new_folders.update(other._new_folders)
+
     def save(self) -> None:
         """Write what was learnt into the state; call it inside a transaction."""
         tables = (("digests", 7, self._new), ("trees", 6, self._new_trees))

@@ -77,9 +77,7 @@ class Watched:
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
-    def __init__(
-        self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software
-    ) -> None:
+    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software) -> None:
         self._project = project
         self._digests = digests
         self._software = software
@@ -184,9 +182,7 @@ class Fingerprints:
                 missing.append(Reason(cause=Cause.SCRIPT_MISSING, subject=path))
             else:
                 facts[f"code {path}"] = code[self._absolute(path)] = digest.digest
-        for variable in dict.fromkeys(
-            each.name for each in placeholders(spec.kind.words()) if each.space == "env"
-        ):
+        for variable in dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env"):
             value = os.environ.get(variable)
             if value is None:
                 missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))

@@ -34,6 +34,7 @@ _STARTUP = ("sitecustomize", "usercustomize")
 
 _MODULE = re.compile(r"([^.]+)(?:\.pyc?|(?:\.[^.]+)?\.(?:so|pyd))")
 
+
 class Closure:
     """The project files that a script runs: itself and all that it imports, directly or through others.
 

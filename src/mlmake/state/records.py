@@ -67,9 +67,7 @@ class Records:
                 continue
             body = _read_text(path)
             if body is not None and xxhash.xxh3_128_hexdigest(body) == digest:
-                self._connection.execute(
-                    "INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, zlib.compress(body))
-                )
+                self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, zlib.compress(body)))
 
     def text(self, digest: str) -> str | None:
         """A kept text."""

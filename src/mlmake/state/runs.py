@@ -90,11 +90,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Outcome):
         return value.value
     if isinstance(value, tuple):
-        items = (
-            [item.as_json() for item in value]
-            if value and isinstance(value[0], Reason)
-            else encode_items(value)
-        )
+        items = [item.as_json() for item in value] if value and isinstance(value[0], Reason) else encode_items(value)
         return json.dumps(items)
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode()  # a path in a message may be no Unicode
@@ -117,6 +113,4 @@ def _step_run(row: Sequence[Any]) -> StepRun:
 
 
 def _reason(table: dict[str, Any]) -> Reason:
-    return Reason(
-        cause=Cause[table["cause"].upper()], subject=table["subject"], old=table["old"], new=table["new"]
-    )
+    return Reason(cause=Cause[table["cause"].upper()], subject=table["subject"], old=table["old"], new=table["new"])

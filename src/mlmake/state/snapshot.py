@@ -36,6 +36,7 @@ ABSENT = (-1, -1, -1, 0)
 NEVER = (0, 0, 0, 0)
 """Size, mtime, ctime (both in nanoseconds) and inode of a file whose content must be read again."""
 
+
 def identity() -> tuple[str, str, str]:
     """What a snapshot must agree on beside the project: mlmake, interpreter, its version."""
     return __version__, sys.executable, sys.version

@@ -36,9 +36,7 @@ def is_racy(mtime: int, ctime: int, seen: int) -> bool:
     return max(mtime, ctime) + step >= seen
 
 
-def entries(
-    top: str, place: Place, *, in_order: bool
-) -> Iterator[tuple[str, os.stat_result | None, Place | None]]:
+def entries(top: str, place: Place, *, in_order: bool) -> Iterator[tuple[str, os.stat_result | None, Place | None]]:
     """What is in one folder of a tree: files with their status, and folders with the place to look into next.
 
     Links are followed, except into a folder that the place lies in. What cannot be read is left out.

@@ -25,8 +25,8 @@ class Difference(NamedTuple):
 
 
 @click.command("diff")
-@click.argument("old", metavar="RUN", default="-2")
-@click.argument("new", metavar="RUN", default="-1")
+@click.argument("old", metavar="[RUN]", default="-2")
+@click.argument("new", metavar="[RUN]", default="-1")
 @as_json
 @click.pass_context
 def command(ctx: click.Context, old: str, new: str, json_: bool) -> None:

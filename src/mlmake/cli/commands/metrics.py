@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from mlmake.cli.commands.show import find
 from mlmake.cli.place import Place
-from mlmake.cli.words import as_json, print_json, print_table, run_number, targets
+from mlmake.cli.words import as_json, print_json, print_table, targets
 from mlmake.model.data import Value
 from mlmake.model.project import Project
 from mlmake.model.run import StepRun
@@ -33,9 +34,7 @@ def command(ctx: click.Context, targets: tuple[str, ...], run: str | None, json_
     steps = named(project, targets, place.folder) if targets else list(project.steps.values())
     with place.state() as connection:
         runs = Runs(connection)
-        newest = next(iter(runs.last(1)), None)
-        number = run_number(run or "latest", newest.number if newest else 0)
-        good = runs.good_until(number)
+        good = runs.good_until(find(runs, run or "latest")[0].number) if run or runs.last(1) else {}
     found = [good[step.id] for step in steps if step.id in good and good[step.id].metrics]
     if json_:
         print_json({each.step: dict(each.metrics) for each in found})

@@ -10,10 +10,11 @@ from mlmake.cli.place import Place
 from mlmake.cli.words import as_json, duration, print_json, print_table, run_number, state_word, when
 from mlmake.errors import UsageError
 from mlmake.model.run import Run, StepRun
+from mlmake.state.runs import Runs
 
 
 @click.command("show")
-@click.argument("run", default="latest")
+@click.argument("run", metavar="[RUN]", default="latest")
 @as_json
 @click.pass_context
 def command(ctx: click.Context, run: str, json_: bool) -> None:
@@ -23,8 +24,6 @@ def command(ctx: click.Context, run: str, json_: bool) -> None:
     mlmake show
     mlmake show 12 --json
     """
-    from mlmake.state.runs import Runs
-
     place: Place = ctx.obj
     with place.state() as connection:
         found, steps = find(Runs(connection), run)
@@ -42,11 +41,8 @@ def command(ctx: click.Context, run: str, json_: bool) -> None:
     print_table(rows, right=(2,))
 
 
-def find(runs: object, word: str) -> tuple[Run, list[StepRun]]:
+def find(runs: Runs, word: str) -> tuple[Run, list[StepRun]]:
     """The run that `word` names, with its steps. Raises UsageError."""
-    from mlmake.state.runs import Runs
-
-    assert isinstance(runs, Runs)
     newest = next(iter(runs.last(1)), None)
     if newest is None:
         raise UsageError("no runs yet", hint="`mlmake` builds, and remembers")

@@ -98,4 +98,5 @@ def _since(each: Explanation) -> str:
     if each.state is not State.FRESH:
         return f"; the last good run was {record.run}, of {when(record.finished)}"
     facts, outputs = len(record.facts), len(record.outputs)
-    return f" since run {record.run} of {when(record.finished)}: {facts} facts and {outputs} outputs are what they were"
+    told = f"{facts} facts and {outputs} output{'' if outputs == 1 else 's'} unchanged"
+    return f" since run {record.run} of {when(record.finished)}: {told}"
