@@ -69,26 +69,32 @@ class Bench:
     def ready(self, tool: Tool, graph: Graph, links: Mapping[str, Path] | None = None) -> Iterator[Project]:
         """The same, up to date. Raises Overdue, Broken."""
         key = ("prepare", graph.shape.value, tool.name)
-        self.pace.check(key, graph.size, self.profile.build)
+        limit = self.profile.own if tool is MLMAKE else self.profile.build
+        if tool is not MLMAKE:
+            self.pace.check(key, graph.size, limit)
         with self.project(tool, graph, links) as project:
             began = self.timer.left
             try:
-                project.ready(self.jobs, self.profile.build)
+                project.ready(self.jobs, limit)
             except Overdue as problem:
-                self.pace.note(key, graph.size, self.profile.build + 1)
+                self.pace.note(key, graph.size, limit + 1)
                 raise Broken(f"not measured: building it first takes {problem}") from None
             self.pace.note(key, graph.size, began - self.timer.left)
             yield project
 
+    def refused(self, measure: Measure, graph: Graph, tool: Tool) -> str:
+        """Why a tool is too slow for a measure, or ""."""
+        try:
+            self.pace.check((measure.name, graph.shape.value, tool.name), graph.size, self.profile.limit)
+        except Broken as problem:
+            return str(problem)
+        return ""
+
     def compare(self, measure: Measure, graph: Graph, tool: Tool, ours: Run, theirs: Run) -> Figure:
         """One peer at one work, in turn with mlmake."""
         key = (measure.name, graph.shape.value, tool.name)
-        try:
-            self.pace.check(key, graph.size, self.profile.limit)
-        except Broken as problem:
-            turns = Turns(note=str(problem))
-        else:
-            turns = in_turn(ours, theirs, self.profile.repeat, self.profile.pair)
+        refused = self.refused(measure, graph, tool)
+        turns = Turns(note=refused) if refused else in_turn(ours, theirs, self.profile.repeat, self.profile.pair)
         figure = figure_of(measure, graph.shape.value, graph.size, tool.name, turns)
         if figure.wall is not None:
             self.pace.note(key, graph.size, figure.wall)

@@ -14,7 +14,7 @@ END = "<!-- benchmarks: end -->"
 _NEW = f"""\
 # Performance
 
-![Seconds that a build with nothing to do takes, against the number of steps](performance.svg)
+![How long a build with nothing to do takes, against the number of steps](performance.svg)
 
 {BEGIN}
 {END}

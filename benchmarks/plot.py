@@ -46,9 +46,10 @@ _SETTINGS: Any = {
 def plot(results: Results, path: Path) -> None:
     """Write the plot as SVG; the same results give the same bytes."""
     with mpl.rc_context(_SETTINGS):
-        sheet = Sheet(figsize=(7.2, 4.6), layout="constrained")
+        sheet = Sheet(figsize=(7.2, 5.0), layout="constrained")
         axes = sheet.subplots()
         _draw(axes, results)
+        sheet.legend(frameon=False, loc="outside lower center", ncols=4)
         sheet.savefig(path, format="svg", transparent=True, metadata={"Date": None})
     lines = [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
     end = next(number for number, line in enumerate(lines) if line.endswith("</metadata>"))
@@ -76,7 +77,8 @@ def _draw(axes: Axes, results: Results) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("steps, each with one input and one output")
-    axes.set_ylabel("seconds with nothing to do")
+    axes.set_ylabel("time with nothing to do")
     axes.grid(visible=True, which="major", color=_GRID, alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} s" if value >= 0.1 else f"{value * 1000:g} ms")

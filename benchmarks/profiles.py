@@ -20,7 +20,8 @@ class Profile:
         repeat: pairs of runs.
         pair: seconds after which no further pair of the same two is started.
         limit: seconds that one measured command may take.
-        build: seconds that building a project before it is measured may take.
+        own: seconds that mlmake may take to build a project before it is measured.
+        build: the same for its peers.
         steps: steps of the projects in which nothing, or one input, changes.
         first: steps of the projects that are built from nothing.
         large: bytes of the file to hash.
@@ -31,6 +32,7 @@ class Profile:
     repeat: int
     pair: float
     limit: float
+    own: float
     build: float
     steps: Sizes
     first: Sizes
@@ -49,9 +51,10 @@ QUICK = Profile(
     repeat=5,
     pair=1,
     limit=8,
-    build=60,
+    own=120,
+    build=30,
     steps={Shape.WIDE: (1, 100, 10_000), Shape.LAYERS: (1_000,)},
-    first={Shape.WIDE: (100,), Shape.LAYERS: (100,)},
+    first={Shape.WIDE: (100,)},
     large=(256 * _MIB,),
     files=10_000,
 )
@@ -60,6 +63,7 @@ FULL = Profile(
     repeat=7,
     pair=20,
     limit=60,
+    own=600,
     build=400,
     steps={
         Shape.WIDE: (1, 10, 100, 1_000, 10_000, 100_000),

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,12 @@ E = TypeVar("E")
 T = TypeVar("T")
 _HEADER = re.compile(r"^[ \t]*\[([\w-]+)\][ \t]*$", re.MULTILINE)
 _OTHERS = ("project", "datastores")
+_WITH_GRACE = """
+from mlmake.cli.main import main
+from mlmake.engine import dodo, jobs
+jobs.GRACE = dodo.GRACE = {grace}
+main()
+"""
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; nothing asserts a time."""
 
@@ -210,10 +217,16 @@ class Folder:
         """What `mlmake ARGS --json` prints."""
         return json.loads(self.cli(*args, "--json").stdout)
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start `mlmake ARGS` in a session of its own and go on; the fixture ends it if the test does not."""
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, grace: float | None = None
+    ) -> subprocess.Popen[str]:
+        """Start `mlmake ARGS` in a session of its own and go on; the fixture ends it if the test does not.
+
+        `grace` is another time between asking a step to end and killing it.
+        """
+        program = ["-m", "mlmake"] if grace is None else ["-c", _WITH_GRACE.format(grace=grace)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlmake", *args],
+            [sys.executable, *program, *args],
             cwd=self.root,
             env={**_environment(), **(env or {})},
             stdout=subprocess.PIPE,
@@ -233,7 +246,8 @@ class Folder:
             if process.stdout is not None:
                 process.stdout.close()
         for left in self.processes():
-            left.kill()
+            with suppress(psutil.Error):
+                left.kill()
 
     # Processes.
 
@@ -243,17 +257,22 @@ class Folder:
 
     def guards(self) -> list[psutil.Process]:
         """The guards among them."""
-        return [each for each in self.processes() if "guard.py" in " ".join(each.cmdline())]
+        return [each for each in psutil.process_iter() if self._is_guard(each)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             told = process.environ().get("MLMAKE_BUILD", "")
-            is_guard = any("guard.py" in word for word in process.cmdline())
-            return f"{self.root}:" in told or (is_guard and f"{self.root}:" in " ".join(process.cmdline()))
         except psutil.Error:
             return False
+        return told.startswith(f"{self.root}:") or self._is_guard(process)
+
+    def _is_guard(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            return len(words) > 2 and words[-2].endswith("guard.py") and words[-1].startswith(f"{self.root}:")
+        return False
 
 
 def until(check: Callable[[], T], what: str = "") -> T:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -14,7 +17,38 @@ from mlmake.config.load import parse
 from mlmake.errors import ConfigError, UsageError
 from mlmake.kinds.command import Command
 from mlmake.kinds.python import Python
+from mlmake.model.step import Code
+from mlmake.model.template import Call
 from mlmake.registry import EXECUTORS, KINDS, Registry
+
+
+class Mode(enum.Enum):
+    """A type that cattrs knows by itself."""
+
+    FAST = "fast"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Odd:
+    """A kind of another package: types that ours do not use, and words that are in none of its keys."""
+
+    name: ClassVar[str] = "odd"
+    version: ClassVar[int] = 1
+
+    target: str
+    mode: Mode = Mode.FAST
+    weight: float = 1.0
+    level: Literal[1, 2] = 1
+
+    def words(self) -> tuple[str, ...]:
+        return ("odd", f"--to={self.target}")
+
+    def code(self) -> Code:
+        return Code()
+
+    def argv(self, call: Call) -> tuple[str, ...]:
+        return call.spliced(self.words())
+
 
 FILE = b"[pipelines.p.steps.s]\nkind = '%s'\ncommand = 'x'"
 
@@ -49,7 +83,7 @@ def test_unknown() -> None:
         KINDS.load("pyhton")
     assert caught.value.message == "unknown step kind 'pyhton'; did you mean 'python'?"
     assert caught.value.hint == "known: python, command"
-    with pytest.raises(UsageError, match="unknown compute kind 'zzz'$"):
+    with pytest.raises(UsageError, match=r"unknown compute kind 'zzz'$"):
         EXECUTORS.load("zzz")
 
 
@@ -72,6 +106,43 @@ def test_a_kind_of_another_package_in_a_file(monkeypatch: pytest.MonkeyPatch) ->
     install(monkeypatch, point("shell", "mlmake.kinds.command:Command"))
     project = parse(FILE % b"shell", "/project")
     assert project.steps["p.s"].spec.kind == Command(command="x")
+
+
+ODD = """
+[pipelines.p]
+params = { seed = 7 }
+[pipelines.p.steps.s]
+kind = "odd"
+"""
+
+
+def test_a_kind_with_types_and_words_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, point("odd", f"{__name__}:Odd"))
+    text = f"{ODD}target = 'a-{{params.seed}}'\nmode = 'fast'\nweight = -2\nlevel = 2"
+    step = parse(text.encode(), "/project").steps["p.s"]
+    assert step.spec.kind == Odd(target="a-{params.seed}", mode=Mode.FAST, weight=-2.0, level=2)
+    assert [param.key for param in step.params] == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("said", "messages"),
+    [
+        ("target = 'x'\nmode = 'slow'", ["s.mode: cannot be used here: 'slow' is not a valid Mode"]),
+        ("target = 'x'\nlevel = 3", ["s.level: cannot be used here: 3 not in literal typing.Literal[1, 2]"]),
+        ("target = 'x'\nweight = 'x'", ["s.weight: expected a number, got 'x'"]),
+        ("target = 3", ["s.target: expected a text, got 3"]),
+        ("tagret = 'x'", ["s: key 'target' is missing", "s: unknown key 'tagret'; did you mean 'target'?"]),
+        ("target = '{inputs.x}'", ["s: unknown placeholder {inputs.x}: the step has no inputs"]),
+        ("target = '{params.sede}'", ["s: unknown placeholder {params.sede}: not in pipelines.p.params; did you mean"]),
+    ],
+)
+def test_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch, said: str, messages: list[str]) -> None:
+    install(monkeypatch, point("odd", f"{__name__}:Odd"))
+    with pytest.raises(ConfigError) as caught:
+        parse(f"{ODD}{said}".encode(), "/project")
+    lines = caught.value.message.splitlines()
+    for line, message in zip(lines, messages, strict=True):
+        assert line.startswith(f"pipelines.toml: pipelines.p.steps.{message}")
 
 
 @pytest.mark.parametrize(

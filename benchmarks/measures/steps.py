@@ -76,6 +76,10 @@ def _graph(bench: Bench, graph: Graph) -> Iterator[Figure]:
 
 
 def _peer(bench: Bench, graph: Graph, tool: Tool, ours: _Doing) -> Iterator[Figure]:
+    refused = {each: bench.refused(each, graph, tool) for each in _measures(graph)}
+    if all(refused.values()):
+        yield from (_none(each, graph, tool, note) for each, note in refused.items())
+        return
     try:
         with bench.ready(tool, graph) as project:
             theirs = _Doing(bench, project)

@@ -10,6 +10,7 @@ from reading import read, steps, told
 from mlmake.config.load import load
 from mlmake.engine.run import check_supported
 from mlmake.errors import ConfigError, NotYetError, Problem
+from mlmake.plan.selection import named
 from projects import Folder
 
 S = "[s]\nscript = 's.py'\n"
@@ -583,7 +584,9 @@ def test_defaults_that_are_nothing(default: str, message: str) -> None:
     ["p", "clean", "p.clean", "fit", "fit[fold=0]", "p.fit[rate=0.1]", "fit[fold=0,rate=0.1]", "t.csv", "./t.csv"],
 )
 def test_defaults_that_are_something(default: str) -> None:
-    assert read(f"[project]\ndefault = '{default}'\n{PIPELINE}").default == default
+    project = read(f"[project]\ndefault = '{default}'\n{PIPELINE}")
+    assert project.default == default
+    assert named(project, ())
 
 
 # References and order.
@@ -849,6 +852,17 @@ def test_names_that_would_spoil_a_line_are_quoted() -> None:
         f"pipelines.p.steps.\"a\\nb\\x1b[31m\": 'a\\nb\\x1b[31m' {NAME}",
         "pipelines.p.steps.\"a\\nb\\x1b[31m\": unknown key 'foo'",
     ]
+
+
+def test_a_line_stays_a_line_whatever_stands_in_a_placeholder() -> None:
+    assert told('[s]\ncommand = "x {inputs.\\u001b[31m}"') == [
+        f"{AT}.command: unknown placeholder {{inputs.\\x1b[31m}}: the step has no inputs"
+    ]
+
+
+def test_long_lists_of_names_are_cut() -> None:
+    inputs = ", ".join(f"name{i} = 'x'" for i in range(100))
+    assert alone(f"[s]\ncommand = 'x {{inputs.zzz}}'\ninputs = {{ {inputs} }}").endswith("name10, name11 and 88 more")
 
 
 # Legal, and not done yet.

@@ -25,7 +25,7 @@ STEP = """
     outputs = { page = "build/page" }
 """
 FILES = {
-    "steps/fit.py": f"import sys, helper\n{HOLD}\nopen(sys.argv[sys.argv.index('--model') + 1], 'w').write(helper.TEXT)",
+    "steps/fit.py": f"import sys, helper\n{HOLD}\nopen(os.environ['MLMAKE_OUTPUT_MODEL'], 'w').write(helper.TEXT)",
     "src/helper.py": "import deeper\nTEXT = deeper.TEXT",
     "src/deeper.py": "TEXT = 'x'",
     "src/stranger.py": "",
@@ -147,11 +147,11 @@ def test_a_file_that_came_is_noticed(held: Folder, name: str) -> None:
 @pytest.mark.parametrize("name", ["data/parts/b.csv", "data/folder/deep/er.csv"])
 def test_a_file_that_went_is_noticed(held: Folder, name: str) -> None:
     fact = "input parts" if "parts" in name else "input folder"
-    assert_stale(held, build(held, lambda: (held.root / name).unlink()), fact)
+    assert_stale(held, build(held, (held.root / name).unlink), fact)
 
 
 def test_an_input_that_went_altogether(held: Folder) -> None:
-    built = build(held, lambda: (held.root / "data/table.csv").unlink())
+    built = build(held, (held.root / "data/table.csv").unlink)
     assert built.summary.edited == ("input table of fit",)
     assert held.states()["fit"] == "blocked"
     held.write({"data/table.csv": FILES["data/table.csv"]})
@@ -233,9 +233,8 @@ def test_the_last_lines_of_a_build_say_so(held: Folder) -> None:
 
 def test_an_edit_of_pipelines_toml_counts_for_the_next_build(held: Folder) -> None:
     toml = held.read("pipelines.toml")
-    built = build(
-        held, lambda: held.toml(toml.replace("[pipelines.p.steps.fit]", "[pipelines.p.steps.fit]\nversion = 2"))
-    )
+    salted = toml.replace("[pipelines.p.steps.fit]", "[pipelines.p.steps.fit]\nversion = 2")
+    built = build(held, lambda: held.toml(salted))
     assert built.summary.edited == ()
     assert held.states() == {"fit": "stale", "next": "maybe"}
     assert Path(held.root / "build/model").exists()

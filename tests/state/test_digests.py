@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import socket
 import sqlite3
@@ -218,10 +219,8 @@ def test_what_was_learnt_is_kept_by_save(connection: sqlite3.Connection, tmp_pat
         digests.save()
     assert digests.learnt == 0
     rows = connection.execute("SELECT path, digest FROM digests").fetchall()
-    assert dict(rows) == {
-        str(file): content_digest(b"content"),
-        str(tmp_path / "folder" / "x"): content_digest(b"x"),
-    }
+    assert dict(rows) == {str(file): content_digest(b"content")}
+    assert connection.execute("SELECT path FROM trees").fetchall() == [(str(tmp_path / "folder"),)]
     age(connection)
     again = Digests(connection)
     assert again.of(str(file)) == Digest(content_digest(b"content"), 7)
@@ -267,6 +266,7 @@ def test_a_row_of_odd_types_is_not_trusted(
 def age(connection: sqlite3.Connection) -> None:
     """As if the files had been hashed long after they were written."""
     connection.execute("UPDATE digests SET seen = max(mtime, ctime) + ?", (LATER,))
+    connection.execute("UPDATE trees SET seen = newest + ?", (LATER,))
 
 
 # Changes that are hard to notice.
@@ -523,13 +523,45 @@ def test_links_that_lead_around_in_circles_end(tmp_path: Path) -> None:
     assert digest_of(folder) != looped
 
 
-def test_a_known_file_of_a_folder_is_not_read_again(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def learn(connection: sqlite3.Connection, folder: Path) -> Digest | None:
+    """Look at a folder long after it was written, and keep what was learnt."""
+    digests = Digests(connection)
+    found = digests.of(str(folder))
+    with transaction(connection):
+        digests.save()
+    age(connection)
+    return found
+
+
+def test_a_known_folder_is_not_read_again(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    folder = grow(tmp_path / "folder", {"a": b"1", "b": {"c": b"2"}})
+    learn(connection, folder)
+    connection.execute("UPDATE trees SET digest = ?", (LIE,))
+    assert digest_of(folder, connection) == LIE
+
+
+def test_a_known_file_of_a_changed_folder_is_not_read_again(connection: sqlite3.Connection, tmp_path: Path) -> None:
     folder = grow(tmp_path / "folder", {"a": b"1", "b": b"2"})
+    learn(connection, folder)
+    (blob,) = connection.execute("SELECT rows FROM folders").fetchone()
+    size, mtime, ctime, inode, _, _ = marshal.loads(blob)["a"]
+    known = {"a": (size, mtime, ctime, inode, max(mtime, ctime) + LATER, LIE)}
+    connection.execute("UPDATE folders SET rows = ?", (marshal.dumps(known),))
     before = digest_of(folder)
-    remember(connection, folder / "a")
-    assert digest_of(folder, connection) != before
-    remember(connection, folder / "a", digest=content_digest(b"1"))
-    assert digest_of(folder, connection) == before
+    (folder / "b").write_bytes(b"2, and more")
+    after = digest_of(folder, connection)
+    assert after not in (before, digest_of(folder)), "the lie about a was believed, and b was read"
+
+
+@pytest.mark.parametrize("damage", [b"", b"odd", marshal.dumps([1]), None])
+def test_damaged_memory_of_a_folder_is_read_anew(
+    connection: sqlite3.Connection, tmp_path: Path, damage: bytes | None
+) -> None:
+    folder = grow(tmp_path / "folder", {"a": b"1"})
+    right = learn(connection, folder)
+    connection.execute("DELETE FROM trees")
+    connection.execute("UPDATE folders SET rows = ?", (damage,))
+    assert Digests(connection).of(str(folder)) == right
 
 
 @pytest.mark.parametrize("change", ["edit", "swap", "add", "remove", "rename", "add folder", "remove folder"])
@@ -599,16 +631,19 @@ def test_what_was_just_learnt_is_saved_under_the_new_name_only(
     assert rows == [(str(new), content_digest(b"content"))]
 
 
-def test_what_is_known_of_a_folders_files_goes_along(connection: sqlite3.Connection, tmp_path: Path) -> None:
+def test_what_is_known_of_a_folder_goes_along(connection: sqlite3.Connection, tmp_path: Path) -> None:
     old = grow(tmp_path / "old", {"a": b"1", "b": {"c": b"2"}})
-    for path in (old / "a", old / "b" / "c"):
-        remember(connection, path)
     digests = Digests(connection)
     known = digests.of(str(old))
     old.rename(tmp_path / "new")
     digests.moved(str(old), str(tmp_path / "new"))
-    assert digests.of(str(tmp_path / "new")) == known
-    assert digests.of(str(tmp_path / "new" / "b" / "c")) == Digest(LIE, 1)
+    with transaction(connection):
+        digests.save()
+    assert connection.execute("SELECT path FROM trees").fetchall() == [(str(tmp_path / "new"),)]
+    folders = connection.execute("SELECT path FROM folders ORDER BY path").fetchall()
+    assert folders == [(str(tmp_path / "new"),), (str(tmp_path / "new" / "b"),)]
+    age(connection)
+    assert Digests(connection).of(str(tmp_path / "new")) == known
 
 
 @pytest.mark.parametrize("change", ["size", "mtime", "inode"])

@@ -97,22 +97,6 @@ def test_a_record_of_a_transaction_that_failed_is_not_there(connection: sqlite3.
     assert Records(connection).get("p.a") is None
 
 
-def test_forgotten_records_are_gone_and_the_others_stay(connection: sqlite3.Connection) -> None:
-    put(connection, record("p.a"), record("p.b"), record("p.c"))
-    store = Records(connection)
-    with transaction(connection):
-        store.forget(["p.a", "p.c", "p.unknown"])
-    for reader in (store, Records(connection)):
-        assert [step for step in ("p.a", "p.b", "p.c") if reader.get(step)] == ["p.b"]
-
-
-def test_all_records_forgotten_on_purpose_are_no_damage(connection: sqlite3.Connection) -> None:
-    put(connection, *(record(f"p.{number}") for number in range(2000)))
-    with transaction(connection):
-        Records(connection).forget([f"p.{number}" for number in range(2000)])
-    assert Records(connection).get("p.1") is None
-
-
 @pytest.mark.parametrize(
     "change",
     [

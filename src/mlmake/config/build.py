@@ -226,6 +226,7 @@ def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _expect)
+    converter.register_structure_hook(float, _number)
     exact: dict[Any, Callable[[Any, Any], Any]] = {
         tables.Paths: _paths,
         tables.Keys: _keys,
@@ -237,7 +238,6 @@ def _converter() -> Converter:
         tables.Fetch: _fetch,
         tables.Amount | None: _amount,
         tables.Size | None: _size,
-        float: _number,
         Resources: _resources,
         str | tuple[str, ...]: _words_or_text,
         tuple[str, ...] | None: _words,
@@ -272,10 +272,10 @@ def _problems(error: BaseException, where: str, also: tuple[str, ...]) -> Iterat
     elif isinstance(error, Wrongs):
         for name, wrong in error.of.items():
             yield Problem(below(where, name), wrong.what, wrong.near)
-    elif isinstance(error, AttributeError | TypeError | ValueError):
-        yield Problem(where, f"cannot be used here: {error}")
-    else:
+    elif isinstance(error, RecursionError):
         raise error
+    else:  # from types of other packages' kinds
+        yield Problem(where, f"cannot be used here: {error}")
 
 
 def unknown_key(key: str, legal: list[str], where: str) -> Problem:

@@ -102,20 +102,25 @@ def _check_compute(scope: Scope, compute: Compute, targets: set[str]) -> None:
 
 
 def placeholders_of(kind: Kind) -> Iterator[tuple[str, Placeholder]]:
-    """Each key of a kind that is part of its command line, with the placeholders of its texts."""
+    """The placeholders of a kind's command line, each with the key that it stands in."""
     for key, texts in _texts(kind):
         for found in placeholders(texts):
             yield key, found
 
 
 def _texts(kind: Kind) -> Iterator[tuple[str, tuple[str, ...]]]:
-    words = {word for word in kind.words() if "{" in word or "\0" in word}
+    """Words of a command line by the key that holds them; "" for those that the kind puts together itself."""
+    words = dict.fromkeys(word for word in kind.words() if "{" in word or "\0" in word)
     if not words:
         return
     for each in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass: the first line of its contract
         value = getattr(kind, each.name)
         texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
-        yield each.name, tuple(text for text in texts if text in words)
+        if held := tuple(text for text in texts if text in words):
+            yield each.name, held
+            words = {word: None for word in words if word not in held}
+    if words:
+        yield "", tuple(words)
 
 
 def _check_bare_axes(scope: Scope, spec: StepSpec, where: str) -> None:
@@ -132,7 +137,7 @@ def _check_bare_axes(scope: Scope, spec: StepSpec, where: str) -> None:
 
 
 def _check_placeholders(scope: Scope, spec: StepSpec, key: str, texts: tuple[str, ...], where: str) -> None:
-    at = f"{where}.{key}"
+    at = f"{where}.{key}" if key else where
     if key == "script":
         for found in placeholders(texts):
             if meant(found.space):

@@ -79,7 +79,9 @@ class _Expansion:
             self.problems.tell(f"{where}.matrix", f"{count:,} combinations; at most {MOST_STEPS:,} are possible")
             return
         self.implied = [
-            (f"{where}.{key}", found.name) for key, found in placeholders_of(spec.kind) if found.space == "params"
+            (f"{where}.{key}" if key else where, found.name)
+            for key, found in placeholders_of(spec.kind)
+            if found.space == "params"
         ]
         for values in product(*spec.matrix.values()):
             self._draft(pipeline, spec, dict(zip(spec.matrix, values, strict=True)), where)

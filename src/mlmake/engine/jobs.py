@@ -179,7 +179,6 @@ class Jobs:
     def _start(self, queued: _Queued) -> None:
         step = queued.step
         step_run = self._new_step_run(queued)
-        os.makedirs(os.path.join(self._project.root, os.path.dirname(step_run.log)), exist_ok=True)
         before = self._ledger.look(step)
         if before.fingerprint.missing:
             self._fail_unstarted(queued, step_run, "; ".join(map(str, before.fingerprint.missing)))
@@ -188,6 +187,7 @@ class Jobs:
         call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
         job = job_for(self._project, step, call, self._software, queued.number, step_run.log)
         try:
+            os.makedirs(os.path.dirname(job.log), exist_ok=True)
             place.prepare()
             handle = self._executor.submit(job)
         except OSError as error:
@@ -221,8 +221,11 @@ class Jobs:
 
     def _fail_unstarted(self, queued: _Queued, step_run: StepRun, message: str) -> None:
         self._slots.give(queued.step.spec.resources)
-        with open(os.path.join(self._project.root, step_run.log), "a", encoding="utf-8") as file:
-            file.write(f"mlmake: {message}\n")
+        log = os.path.join(self._project.root, step_run.log)
+        with suppress(OSError):
+            os.makedirs(os.path.dirname(log), exist_ok=True)
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(f"mlmake: {message}\n")
         self._end_badly(step_run, queued.step, Outcome.FAILED, message)
 
     # Waiting.

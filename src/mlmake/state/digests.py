@@ -222,10 +222,10 @@ class Digests:
             found = self._connection.execute("SELECT rows FROM folders WHERE path = ?", (_as_key(folder),)).fetchone()
             blob = found[0] if found else None
         try:
-            rows: dict[str, tuple[int | str, ...]] = marshal.loads(blob) if isinstance(blob, bytes) else {}
+            rows = marshal.loads(blob) if isinstance(blob, bytes) else {}
         except (ValueError, EOFError, TypeError):
             return {}
-        return rows
+        return rows if isinstance(rows, dict) else {}
 
 
 def _remembered(known: tuple[int | str, ...] | None, status: os.stat_result) -> tuple[_Row | None, Digest] | None:

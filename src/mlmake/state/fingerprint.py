@@ -136,8 +136,7 @@ class Fingerprints:
         """What decided when `of` last looked at a step."""
         kind = step.spec.kind
         _, _, code = self._of_spec(step.spec)
-        absolute = map(self._absolute, map(os.path.normpath, kind.code().mentioned))
-        files = [*code, *(path for path in absolute if path not in self._project.owners)]
+        files = [*code, *self._mentioned(kind)]
         globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
         for location in (source.location for each in step.inputs for source in each.sources):
             if location.pattern:
@@ -195,10 +194,9 @@ class Fingerprints:
         files: dict[str, None] = {}
         for script in code.scripts:
             files.update(dict.fromkeys(self._followed(os.path.normpath(script))))
-        for word in code.mentioned:
-            clean = os.path.normpath(word)
-            if self._is_project_code(clean):
-                files.update(dict.fromkeys(self._followed(clean)))
+        for path in self._mentioned(spec.kind):
+            if os.path.isfile(path):
+                files.update(dict.fromkeys(self._followed(os.path.relpath(path, self._project.root))))
         for pattern in spec.code:
             for path in self._globbed(pattern):
                 files.update(dict.fromkeys(self._followed(path)))
@@ -225,11 +223,11 @@ class Fingerprints:
             self._matches[base, pattern] = matches(base, pattern)
         return self._matches[base, pattern]
 
-    def _is_project_code(self, path: str) -> bool:
-        if path.startswith(("/", "..", "-")):
-            return False
-        absolute = self._absolute(path)
-        return absolute not in self._project.owners and os.path.isfile(absolute)
+    def _mentioned(self, kind: Kind) -> list[str]:
+        """Absolute paths of words in a command that would be code if the project had a file of that name."""
+        clean = map(os.path.normpath, kind.code().mentioned)
+        paths = [self._absolute(word) for word in clean if not word.startswith(("/", "..", "-"))]
+        return [path for path in paths if path not in self._project.owners]
 
     def _followed(self, script: str) -> tuple[str, ...]:
         return self._closure.of(script) if script.endswith(".py") else (script,)
