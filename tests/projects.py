@@ -24,6 +24,7 @@ import psutil  # type: ignore[import-untyped]
 
 from mlmake.config.load import load
 from mlmake.engine.look import look
+from mlmake.engine.scope import open_scope
 from mlmake.engine.run import Request, build
 from mlmake.home import Home
 from mlmake.model.events import Event, Sink, StepFinished, StepSpared, StepStarted
@@ -146,15 +147,23 @@ class Folder:
         sink: Sink | None = None,
     ) -> Built:
         """Build through `mlmake.engine.run.build`; `sink` sees every event too, when it happens."""
-        built = Built(self.load(*overrides))
+        scope = open_scope(str(self.root), targets, str(self.root), overrides, narrow=not force)
+        built = Built(scope.project)
 
         def take(event: Event) -> None:
             built.events.append(event)
             if sink is not None:
                 sink(event)
 
-        request = Request(targets=targets, jobs=jobs, keep_going=keep_going, dry_run=dry_run, force=force)
-        built.summary = build(built.project, request, take)
+        request = Request(
+            targets=targets,
+            jobs=jobs,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            force=force,
+            folder=str(self.root),
+        )
+        built.summary = build(built.project, request, take, scope)
         return built
 
     def states(self, *overrides: str) -> dict[str, str]:

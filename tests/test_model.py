@@ -24,7 +24,8 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from mlmake.config.load import load
-from mlmake.engine.look import look
+from mlmake.engine.look import judge, look
+from mlmake.engine.scope import open_scope
 from mlmake.engine.run import Request, build
 from mlmake.errors import MissingInputError
 from mlmake.home import Home
@@ -188,7 +189,12 @@ def toggle(model: Model, pick: int, value: int) -> None:
 def toggle_param(model: Model, pick: int, value: int) -> None:
     step = chosen(list(model.steps.values()), pick)
     name = PARAMS[value % 3]
-    step.params = [each for each in step.params if each != name] if name in step.params else [*step.params, name]
+    step.params = toggled(step.params, name)
+
+
+def toggled(names: list[str], name: str) -> list[str]:
+    """The names without one of them, or with it where it was not there."""
+    return [each for each in names if each != name] if name in names else [*names, name]
 
 
 def toggle_import(model: Model, pick: int, value: int) -> None:
@@ -196,7 +202,7 @@ def toggle_import(model: Model, pick: int, value: int) -> None:
     name = f"h{value}"
     if scripts and name in model.helpers:
         step = chosen(scripts, pick)
-        step.helpers = [each for each in step.helpers if each != name] if name in step.helpers else [*step.helpers, name]
+        step.helpers = toggled(step.helpers, name)
 
 
 def toggle_input(model: Model, pick: int, value: int) -> None:
@@ -237,6 +243,7 @@ class Builds(RuleBasedStateMachine):
         os.environ.update(WORLD_TRACE=str(self.trace), WORLD_ORDERS=str(self.orders), PYTHONDONTWRITEBYTECODE="1")
         self.oracle = Oracle()
         self.world: World | None = None
+        self.is_sound = True
 
     @initialize(
         shapes=st.lists(SHAPES, min_size=1, max_size=7),
@@ -326,6 +333,7 @@ class Builds(RuleBasedStateMachine):
     def build_and_kill(self, where: str, count: int, keep_going: bool) -> None:
         if any(each.missing(self.disk()) for each in self.model.combinations()):
             return
+        self.is_sound = False
         before = self.disk()
         Order().write(self.orders)
         self.trace.write_text("")
@@ -340,10 +348,11 @@ class Builds(RuleBasedStateMachine):
         for each in self.model.combinations():
             for path in () if each.name in self.oracle.open else each.outputs.values():
                 assert after.read(path) in (before.read(path), play.disk.read(path)), f"half written: {path}"
+        self.is_sound = True
 
     def teardown(self) -> None:
         try:
-            if self.world is not None:
+            if self.world is not None and self.is_sound:
                 self.finish()
         finally:
             os.environ.clear()
@@ -381,6 +390,7 @@ class Builds(RuleBasedStateMachine):
         jobs: int = 2,
     ) -> bool:
         """Build, check all that is promised; whether everything that was asked for is up to date now."""
+        self.is_sound = False
         names = self.names() if selected is None else selected
         order = order or Order()
         before = self.disk()
@@ -389,6 +399,7 @@ class Builds(RuleBasedStateMachine):
         self.trace.write_text("")
         if not keep_going and any(each.missing(before) for each in self.model.combinations() if each.name in names):
             self.build_with_missing_input(targets, before)
+            self.is_sound = True
             return False
         summary = run_build(
             self.root, targets=targets, keep_going=keep_going, jobs=jobs, force=bool(forced), command="test"
@@ -402,6 +413,7 @@ class Builds(RuleBasedStateMachine):
         if is_good and not order.edits and selected is None:
             assert built_anew(self.model, self.disk(), self.here.mode).plain() == self.disk().plain()
         self.check_status(self.disk())
+        self.is_sound = True
         return is_good
 
     def play(self, before: Disk, names: Collection[str], **other: Any) -> Play:
@@ -554,13 +566,18 @@ class Bomb:
 
 
 def run_build(root: Path, **request: Any) -> Summary:
-    return build(load(str(root)), Request(**request), lambda event: None)
+    """As the command line does it: by way of the snapshot of the last look, where that is good."""
+    scope = open_scope(str(root), request.get("targets", ()), str(root), narrow=not request.get("force"))
+    return build(scope.project, Request(folder=str(root), **request), lambda event: None, scope)
 
 
 def run_status(root: Path) -> dict[str, str]:
     project = load(str(root))
     with closing(connect(Home(str(root)), create=False)) as connection:
         verdicts = look(project, connection).assess(project.steps.values())
+        short = judge(open_scope(str(root)), connection)
+        if short != verdicts:
+            raise AssertionError(f"SHORT {short} LONG {verdicts}")
     return {project.shown(step): verdict.state.value for step, verdict in verdicts.items()}
 
 

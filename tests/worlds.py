@@ -20,7 +20,7 @@ from typing import TypeAlias
 PY = '''# note {comment:04}
 import hashlib, json, os, sys
 {imports}
-TOKEN, LOSSY, HELPERS = {token:04}, {lossy}, [{values}]
+TOKEN, LOSSY, HELPERS = 1{token:03}, {lossy}, [{values}]
 try:
     import maybe
     HELPERS.append(maybe.VALUE)
@@ -99,7 +99,8 @@ INLINE = (
     """echo '{name}' >> "$WORLD_TRACE"; """
     """if grep -qxF '{name}' "$WORLD_ORDERS.fail"; then echo half > {{outputs.o}}; exit 3; fi; """
     """{{ echo token {token:04}; for word in {words}; do """
-    """if [ -f "$word" ]; then cat "$word"; else echo "word $word"; fi; done; }} | md5sum | cut -c1-{width} > {{outputs.o}}"""
+    """if [ -f "$word" ]; then cat "$word"; else echo "word $word"; fi; done; }} """
+    """| md5sum | cut -c1-{width} > {{outputs.o}}"""
 )
 
 Tree: TypeAlias = tuple[tuple[str, bool, bytes], ...]
@@ -188,7 +189,7 @@ class Model:
         """Every file by its path, with its text."""
         found = dict(self.data)
         found["pipelines.toml"] = self.toml()
-        found["src/pk/__init__.py"] = f"INIT = {self.package:04}\n"
+        found["src/pk/__init__.py"] = f"INIT = 1{self.package:03}\n"
         if self.maybe is not None:
             found["steps/maybe.py"] = f"VALUE = 'maybe {self.maybe:04}'\n"
         for helper in self.helpers.values():
@@ -417,7 +418,7 @@ class Combination:
         return written
 
     def _python(self, disk: Disk) -> str:
-        lines = [f"token {self.step.token}", *(self.model.value(name) for name in self.step.helpers)]
+        lines = [f"token 1{self.step.token:03}", *(self.model.value(name) for name in self.step.helpers)]
         lines += [f"maybe {self.model.maybe:04}"] if self.model.maybe is not None else []
         lines += [f"param {self.model.params[name]}" for name in self.step.params]
         lines += [f"matrix {self.value}"]

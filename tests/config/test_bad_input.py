@@ -8,7 +8,7 @@ import pytest
 from reading import read, steps, told
 
 from mlmake.config.load import load
-from mlmake.engine.run import check_supported
+from mlmake.engine.checks import check_supported
 from mlmake.errors import ConfigError, NotYetError, Problem
 from mlmake.plan.selection import named
 from projects import Folder

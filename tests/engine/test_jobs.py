@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlmake.engine import jobs
-from mlmake.engine.slots import Slots, here
+from mlmake.engine.slots import Lease, Slots, here
 from mlmake.errors import UsageError
 from mlmake.executors import process
 from mlmake.executors.fake import FakeExecutor
@@ -408,6 +408,32 @@ def test_memory_is_no_limit_where_nobody_said_how_much_there_is(project: Folder)
     assert project.build().done == ["big"]
 
 
+def test_gpus_are_leased_by_index(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+        [compute.local]
+        gpus = 3
+        cpus = 8
+        [train]
+        command = "mkdir ../gpu-$CUDA_VISIBLE_DEVICES && sleep 0.1 && rmdir ../gpu-$CUDA_VISIBLE_DEVICES"
+        matrix = { n = [1, 2, 3, 4, 5, 6, 7] }
+        resources = { gpus = 1 }
+        [large]
+        command = "echo $CUDA_VISIBLE_DEVICES > ../large"
+        resources = { gpus = 3 }
+        [small]
+        command = "echo $CUDA_VISIBLE_DEVICES > ../small"
+    """
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    project.steps(text)
+    assert len(project.build().done) == 9
+    assert project.read("../large") == "0,1,2\n"
+    assert project.read("../small") == "\n"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-7")  # mlmake may use only these
+    assert project.build("large", "small", force=True).failed == []
+    assert project.read("../large") == project.read("../small") == "4,5,GPU-7\n"
+    assert len(project.build("train", force=True).done) == 7
+
+
 AMOUNTS = st.builds(
     Resources,
     cpus=st.sampled_from([0, 0.5, 1, 1.5, 2, 7, 64]),
@@ -421,14 +447,19 @@ AMOUNTS = st.builds(
 def test_slots_never_give_more_than_there_is(steps: list[tuple[Resources, bool]]) -> None:
     offers = {"cpus": 4.0, "memory": 8.0, "gpus": 2.0, "licence": 1.0, "disk": 1.0}
     slots = Slots(offers)
-    running: list[Resources] = []
+    running: list[Lease] = []
     for wants, ends in steps:
-        if slots.take(wants):
-            running.append(wants)
+        lease = slots.take(wants)
+        if lease is not None:
+            running.append(lease)
+            assert len(lease.gpus) == wants.gpus
         else:
             assert running, "alone, every step that asks for what there is must start"
         for name, amount in offers.items():
-            assert sum(slots.asks(each).get(name, 0) for each in running) <= amount + 1e-6
+            assert sum(each.amounts.get(name, 0) for each in running) <= amount + 1e-6
+        gpus = [gpu for each in running for gpu in each.gpus]
+        assert len(gpus) == len(set(gpus))
+        assert set(gpus) <= {0, 1}
         if ends and running:
             slots.give(running.pop(0))
     for each in running:

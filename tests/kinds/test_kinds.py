@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlmake.config.load import parse
-from mlmake.engine.request import call_for, job_for, variables
+from mlmake.engine.request import call_for, environment_for, job_for, variables
 from mlmake.environments.system import System
 from mlmake.kinds.command import Command
 from mlmake.kinds.python import Python
@@ -278,7 +278,7 @@ outputs = { o = "out/" }
     step = project.steps["p.s[fold=0]"]
     inputs = {"scores": ("/project/in.csv", "/else/b.csv")}
     filled = call_for(step, inputs, {"o": "/project/stage/o"}, "/project", System())
-    job = job_for(project, step, filled, System(), 1, "log")
+    job = job_for(project, step, filled, environment_for(project, System()), 1, "log")
     flags = ("--scores", "in.csv", "/else/b.csv", "--o", "stage/o/", "--depth", "8", "--fold", "0")
     assert job.argv[2:] == ("s.py", *flags)
     assert job.folder == "/project"

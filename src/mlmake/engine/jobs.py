@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from mlmake.engine.ledger import Contents, Ledger, Moment
-from mlmake.engine.request import call_for, job_for
-from mlmake.engine.slots import Slots
+from mlmake.engine.request import call_for, environment_for, job_for
+from mlmake.engine.slots import Lease, Slots
 from mlmake.engine.staging import Stage, stage
 from mlmake.environments.base import Software
 from mlmake.executors.base import Executor
@@ -49,6 +49,7 @@ class Attempt:
     """One attempt of a step from its start to its end."""
 
     queued: _Queued
+    lease: Lease
     stage: Stage
     before: Moment
     step_run: StepRun
@@ -95,6 +96,7 @@ class Jobs:
         self._executor = executor
         self._slots = slots
         self._software = software
+        self._environment = environment_for(project, software)
         self._sink = sink
         self._queue: list[_Queued] = []
         self._resting: list[_Queued] = []
@@ -167,8 +169,9 @@ class Jobs:
         waiting = []
         while self._queue:
             queued = heapq.heappop(self._queue)
-            if self._slots.take(queued.step.spec.resources):
-                self._start(queued)
+            lease = self._slots.take(queued.step.spec.resources)
+            if lease is not None:
+                self._start(queued, lease)
             else:
                 waiting.append(queued)
                 if self._slots.is_full:
@@ -176,16 +179,17 @@ class Jobs:
         for queued in waiting:
             heapq.heappush(self._queue, queued)
 
-    def _start(self, queued: _Queued) -> None:
+    def _start(self, queued: _Queued, lease: Lease) -> None:
         step = queued.step
         step_run = self._new_step_run(queued)
         before = self._ledger.look(step)
         if before.fingerprint.missing:
+            self._slots.give(lease)
             self._fail_unstarted(queued, step_run, "; ".join(map(str, before.fingerprint.missing)))
             return
         place = stage(self._home, step, self._run)
         call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
-        job = job_for(self._project, step, call, self._software, queued.number, step_run.log)
+        job = job_for(self._project, step, call, self._environment, queued.number, step_run.log, lease.gpus)
         try:
             os.makedirs(os.path.dirname(job.log), exist_ok=True)
             place.prepare()
@@ -194,10 +198,11 @@ class Jobs:
             with suppress(OSError):
                 place.discard()
             about = f"{error.filename}: " if error.filename and error.filename != job.argv[0] else ""
+            self._slots.give(lease)
             message = f"cannot start {job.argv[0]}: {about}{error.strerror or error}"
             self._fail_unstarted(queued, step_run, message)
             return
-        self._follow(handle, Attempt(queued, place, before, step_run, _deadline(step)))
+        self._follow(handle, Attempt(queued, lease, place, before, step_run, _deadline(step)))
         self._ledger.started(step_run)
         self._sink(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
 
@@ -220,7 +225,6 @@ class Jobs:
         )
 
     def _fail_unstarted(self, queued: _Queued, step_run: StepRun, message: str) -> None:
-        self._slots.give(queued.step.spec.resources)
         log = os.path.join(self._project.root, step_run.log)
         with suppress(OSError):
             os.makedirs(os.path.dirname(log), exist_ok=True)
@@ -274,7 +278,7 @@ class Jobs:
 
     def _finished(self, finished: Finished) -> None:
         attempt = self._running.pop(finished.handle)
-        self._slots.give(attempt.step.spec.resources)
+        self._slots.give(attempt.lease)
         if self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif finished.problem:

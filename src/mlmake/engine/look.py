@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from mlmake.engine.ledger import Ledger
-from mlmake.engine.looks import Scope
+from mlmake.engine.scope import Scope
 from mlmake.environments.system import System
 from mlmake.home import Home
 from mlmake.model.project import Project

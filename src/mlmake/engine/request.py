@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlmake.environments.base import Software
 from mlmake.model.data import Value
@@ -15,6 +15,7 @@ from mlmake.model.step import Step
 from mlmake.model.template import Call, as_text
 
 _NO_NAME = re.compile(r"[^A-Z0-9_]")
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _LONGEST = 128 * 1024 - 256
 """Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
@@ -40,25 +41,41 @@ def call_for(
     )
 
 
-def job_for(project: Project, step: Step, call: Call, software: Software, attempt: int, log: str) -> Job:
-    """The job of one attempt."""
+def environment_for(project: Project, software: Software) -> dict[str, str]:
+    """What every step of a project finds in its environment, beside its own variables."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLMAKE_")}
     search = [os.path.join(project.root, "src"), os.path.join(project.root, "steps"), project.root]
     search += [inherited["PYTHONPATH"]] if inherited.get("PYTHONPATH") else []
+    own = {"PYTHONPATH": os.pathsep.join(search), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, **software.variables(inherited), **own}
+
+
+def job_for(
+    project: Project,
+    step: Step,
+    call: Call,
+    environment: Mapping[str, str],
+    attempt: int,
+    log: str,
+    gpus: Sequence[int] = (),
+) -> Job:
+    """The job of one attempt; `environment` is that of the project, `gpus` are those that it may use, by index."""
     return Job(
         name=f"{step.id} attempt {attempt}",
         argv=step.spec.kind.argv(call),
-        env={
-            **inherited,
-            **software.variables(inherited),
-            "PYTHONPATH": os.pathsep.join(search),
-            "PYTHONUNBUFFERED": "1",
-            **variables(call),
-        },
+        env={**environment, **_visible(gpus, environment), **variables(call)},
         folder=project.root,
         log=os.path.join(project.root, log),
         resources=step.spec.resources,
     )
+
+
+def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, str]:
+    """The variable by which CUDA takes GPUs; where mlmake itself was given only some, they are counted among those."""
+    if not gpus:
+        return {}
+    given = [gpu.strip() for gpu in environment.get(_GPUS, "").split(",") if gpu.strip()]
+    return {_GPUS: ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)}
 
 
 def variables(call: Call) -> dict[str, str]:

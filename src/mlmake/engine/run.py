@@ -6,27 +6,24 @@ import os
 import signal
 import socket
 import sqlite3
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
+from mlmake.engine.checks import check_inputs, check_not_inside, check_room, check_supported, project_token
 from mlmake.engine.ledger import Ledger
-from mlmake.engine.looks import Scope, open_scope, scope_of
+from mlmake.engine.recovery import clear_up
+from mlmake.engine.scope import Scope, open_scope, scope_of
+from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.slots import Slots, here
-from mlmake.engine.staging import recover
 from mlmake.environments.system import System
-from mlmake.errors import Interrupted, MissingInputError, NotYetError, StateError, UsageError
-from mlmake.executors import guard
 from mlmake.executors.base import Executor
 from mlmake.home import Home
-from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
+from mlmake.model.events import Ended, LockWaiting, Planned, Sink, StepBlocked
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
-from mlmake.model.resources import Resources
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
 from mlmake.plan.selection import named
@@ -34,10 +31,7 @@ from mlmake.registry import EXECUTORS
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
-from mlmake.state.runs import Runs
 from mlmake.state.stamps import CLOCK_STEP
-
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,23 +94,24 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     steps = scope.steps
     chosen = named(project, request.targets, request.folder) if request.force else []
     check_supported(project, steps)
-    slots = Slots(here(request.jobs, _offers(project)))
-    _check_room(steps, slots)
+    slots = Slots(here(request.jobs, local.offers if (local := project.computes.get("local")) else None))
+    check_room(steps, slots)
     if request.dry_run:
         with _state(home, create=False) as connection:
             return _dry_run(scope, request, chosen, connection, sink, began)
-    _check_not_inside(home)
+    check_not_inside(home)
     with (
-        _signals(_interrupt, _ENDING),
+        heeded(interrupt, ENDING),
         held(home, lambda who: sink(LockWaiting(who))),
         _state(home, create=True) as connection,
     ):
         if not scope.is_current:
             scope = open_scope(project.root, request.targets, request.folder, narrow=False)
-        _recover(home, connection, sink)
+        clear_up(home, connection, sink)
         ledger = Ledger(project, connection, System(), whole=not scope.is_narrow)
         plan = _plan(ledger, chosen, scope, request)
-        _check_inputs(project, plan, request)
+        if not request.keep_going:
+            check_inputs(project, plan.verdicts)
         sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
         for step in plan.blocked:
             sink(StepBlocked(step, plan.verdicts[step].reasons))
@@ -136,57 +131,6 @@ def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> No
     ledger.save()
     if not summary.interrupted and not plan.forced:
         scope.remember(ledger, verdicts)
-
-
-def _check_not_inside(home: Home) -> None:
-    """A build inside a step of a build of the same project would wait for itself. Raises UsageError."""
-    if os.environ.get("MLMAKE_BUILD", "").startswith(project_token(home)):
-        raise UsageError(
-            "a step cannot build its own project: this build would wait for the one that it is a part of",
-            hint="name what it needs as its inputs; mlmake builds these first",
-        )
-
-
-def check_supported(project: Project, steps: Sequence[Step]) -> None:
-    """Refuse what is declared rightly but cannot be done yet. Raises NotYetError that names it."""
-    for step in steps:
-        where = f"pipelines.{step.pipeline}.steps.{step.group}"
-        compute = project.computes.get(step.spec.compute)
-        if compute is not None and compute.kind != "local":
-            raise NotYetError(
-                f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-                "and this version of mlmake runs steps on this machine only",
-                hint='set compute = "local" to run it here',
-            )
-        if step.spec.environment != "system":
-            raise NotYetError(
-                f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
-                hint="leave 'environment' out to run with the Python that runs mlmake",
-            )
-        locations = [source.location for each in step.inputs for source in each.sources]
-        for location in [*locations, *(output.location for output in step.outputs)]:
-            if location.is_remote:
-                raise NotYetError(
-                    f"{where}: {location.text!r} is remote, "
-                    "and this version of mlmake reads and writes local files only",
-                    hint="point the datastore at a folder, or fetch the file in a step of its own",
-                )
-
-
-def _offers(project: Project) -> Resources | None:
-    local = project.computes.get("local")
-    return local.offers if local else None
-
-
-def _check_room(steps: Sequence[Step], slots: Slots) -> None:
-    for step in steps:
-        lacking = slots.lacks(step.spec.resources)
-        if lacking:
-            wants = ", ".join(f"{name} = {amount:g}" for name, amount in lacking.items())
-            raise UsageError(
-                f"pipelines.{step.pipeline}.steps.{step.group}.resources: target 'local' does not offer {wants}",
-                hint="say what this machine has in [compute.local], or ask for less",
-            )
 
 
 @contextmanager
@@ -210,19 +154,6 @@ def _plan(ledger: Ledger, chosen: Sequence[Step], scope: Scope, request: Request
     return plan
 
 
-def _check_inputs(project: Project, plan: _Plan, request: Request) -> None:
-    """Like make: a file that nobody makes stops the build before anything has run, unless it is to keep going."""
-    gone = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.VARIABLE_MISSING)
-    lines = [
-        f"step {project.shown(step)}: {reason}"
-        for step, verdict in plan.verdicts.items()
-        for reason in verdict.reasons
-        if verdict.state is State.BLOCKED and reason.cause in gone
-    ]
-    if lines and not request.keep_going:
-        raise MissingInputError("\n".join(lines), hint="`mlmake -k` builds what does not need it")
-
-
 def _dry_run(
     scope: Scope,
     request: Request,
@@ -234,33 +165,6 @@ def _dry_run(
     plan = _plan(Ledger(scope.project, connection, System(), whole=not scope.is_narrow), chosen, scope, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
     return Summary(fresh=plan.fresh, blocked=len(plan.blocked), seconds=time.monotonic() - began)
-
-
-def _recover(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:
-    """Clean up after a build that died: nobody but us can hold the lock now."""
-    if connection.execute("SELECT 1 FROM runs WHERE outcome = ?", (Outcome.RUNNING.value,)).fetchone():
-        guard.kill_marked(project_token(home))
-        with transaction(connection):
-            Runs(connection).close_lost()
-
-    def was_recorded(step: str, run: int) -> bool:
-        row = connection.execute("SELECT run FROM records WHERE step = ?", (step,)).fetchone()
-        return bool(row and row[0] >= run)
-
-    try:
-        back = recover(home, was_recorded)
-    except OSError as error:
-        raise StateError(
-            f"cannot clear away what the last build left when it died: {error}",
-            hint="make that path writable, and build again",
-        ) from error
-    for step in back:
-        sink(Noticed(f"the last build died while {step} ran: its old outputs are back in place"))
-
-
-def project_token(home: Home) -> str:
-    """What marks the processes of every build of a project."""
-    return f"{home.root}:"
 
 
 def _run(
@@ -285,7 +189,7 @@ def _run(
     executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
     jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
     runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
-    with _signals(runner.stop, (signal.SIGINT, *_ENDING)):
+    with heeded(runner.stop, (signal.SIGINT, *ENDING)):
         try:
             dodo.run(runner)
         finally:
@@ -328,32 +232,3 @@ def _end(ledger: Ledger, connection: sqlite3.Connection, number: int, summary: S
         outcome = Outcome.FAILED
     with transaction(connection):
         ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.failed))
-
-
-def _interrupt(name: str, _: bool) -> None:
-    raise Interrupted(f"{name}: nothing has run yet")
-
-
-@contextmanager
-def _signals(stop: Callable[[str, bool], object], numbers: Sequence[signal.Signals]) -> Iterator[None]:
-    """Call `stop` with a signal's name, and whether it is the first.
-
-    What the parent had ignored stays ignored, as `nohup` and a shell's `&` mean it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        seen.append(number)
-        stop(signal.Signals(number).name, len(seen) == 1)
-
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    old: Mapping[int, object] = {number: signal.signal(number, handle) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            with suppress(TypeError, ValueError):
-                signal.signal(number, handler)  # type: ignore[arg-type]

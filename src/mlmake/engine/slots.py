@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from mlmake.model.resources import Resources
+
+
+class Lease(NamedTuple):
+    """What a running step has: an amount of each resource, and its GPUs by index."""
+
+    amounts: Mapping[str, float]
+    gpus: tuple[int, ...] = ()
 
 
 class Slots:
@@ -14,6 +22,7 @@ class Slots:
     def __init__(self, offers: Mapping[str, float]) -> None:
         self._offers = dict(offers)
         self._free = dict(offers)
+        self._gpus = list(range(int(offers.get("gpus", 0))))
 
     def asks(self, resources: Resources) -> dict[str, float]:
         """What a step takes: CPUs are cut to what there is, so a step for a big machine runs alone on a small one."""
@@ -30,25 +39,27 @@ class Slots:
             if name != "cpus" and amount > self._offers.get(name, float("inf") if name == "memory" else 0)
         }
 
-    def take(self, resources: Resources) -> bool:
-        """Set aside what a step asks for, if all of it is free."""
+    def take(self, resources: Resources) -> Lease | None:
+        """Set aside what a step asks for, if all of it is free; GPUs by index, so that no two steps get the same."""
         asks = self.asks(resources)
         if any(amount > self._free.get(name, amount) + 1e-9 for name, amount in asks.items()):
-            return False
+            return None
         for name in asks.keys() & self._free.keys():
             self._free[name] -= asks[name]
-        return True
+        gpus, self._gpus = self._gpus[: resources.gpus], self._gpus[resources.gpus :]
+        return Lease(asks, tuple(gpus))
 
     @property
     def is_full(self) -> bool:
         """No CPU is free: no step needs to be tried."""
         return self._free.get("cpus", 1.0) <= 1e-9
 
-    def give(self, resources: Resources) -> None:
+    def give(self, lease: Lease) -> None:
         """Free what a step had taken."""
-        for name, amount in self.asks(resources).items():
+        for name, amount in lease.amounts.items():
             if name in self._free:
                 self._free[name] += amount
+        self._gpus = sorted([*self._gpus, *lease.gpus])
 
 
 def here(jobs: int | None, offers: Resources | None) -> dict[str, float]:

@@ -24,7 +24,9 @@ from mlmake.model.data import Output
 from mlmake.model.step import Step
 from mlmake.state.digests import Digests
 
-_NOTE = "note.json"
+_OURS = ".mlmake-"
+"""How names begin that we give to files beside those of a step."""
+_NOTE = f"{_OURS}note.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,11 @@ class Stage:
 
     def _kept(self, path: str) -> str:
         """Where the old output of a path waits: in our folder, or beside it on another disk."""
-        return _beside(path, "old") if self._is_elsewhere(path) else os.path.join(self.folder, f"old-{_short(path)}")
+        return (
+            _beside(path, "old")
+            if self._is_elsewhere(path)
+            else os.path.join(self.folder, f"{_OURS}old-{_short(path)}")
+        )
 
     def _is_elsewhere(self, path: str) -> bool:
         parent = os.path.dirname(path)
@@ -129,8 +135,15 @@ def stage(home: Home, step: Step, run: int) -> Stage:
         folder = os.path.join(home.aside, file_name(step.id))
         return Stage(home, step, run, folder, {o.name: o.location.path for o in step.outputs})
     folder = os.path.join(home.staging, file_name(step.id))
-    private = {o.name: os.path.join(folder, o.name, os.path.basename(o.location.path)) for o in step.outputs}
-    return Stage(home, step, run, folder, private)
+    return Stage(home, step, run, folder, _private(folder, step.outputs))
+
+
+def _private(folder: str, outputs: Sequence[Output]) -> dict[str, str]:
+    """A place for each output under the name that it will have; in a folder of its own where names would clash."""
+    names = {output.name: os.path.basename(output.location.path) for output in outputs}
+    if len({name.casefold() for name in names.values()}) == len(names):
+        return {output: os.path.join(folder, name) for output, name in names.items()}
+    return {output: os.path.join(folder, output, name) for output, name in names.items()}
 
 
 def recover(home: Home, was_recorded: Callable[[str, int], bool]) -> list[str]:
@@ -149,6 +162,9 @@ def remove(path: str) -> None:
     if not _is_folder(path):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
+        return
+    with suppress(OSError):
+        os.rmdir(path)  # most often nothing is in it any more
         return
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):  # a step may have made folders read-only
@@ -227,7 +243,7 @@ def _short(path: str) -> str:
 
 def _beside(path: str, what: str) -> str:
     """A hidden name in the folder of `path`."""
-    return os.path.join(os.path.dirname(path), f".mlmake-{what}-{_short(path)}")
+    return os.path.join(os.path.dirname(path), f"{_OURS}{what}-{_short(path)}")
 
 
 def _rename(source: str, target: str) -> None:

@@ -20,6 +20,8 @@ from mlmake.model.job import Finished, Job
 
 _POLL = 0.02
 """Seconds between looks where the system tells nothing: no pidfd, or a group whose leader has ended."""
+_CAN_PEEK = hasattr(os, "waitid")
+"""Whether the end of a child can be seen without letting go of its number; macOS learnt that late."""
 _WAKE, _LOOK = b"!", b"?"
 """To a `wait` on its way: return, or look again at what is due."""
 _RECENT = 5.0
@@ -158,9 +160,8 @@ class _Child:
 
     def has_ended(self) -> bool:
         """The leader has ended, and so has the rest of its group where it was asked to end and has time left."""
-        with suppress(ChildProcessError):
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-                return False
+        if not self._has_exited():
+            return False
         if self.kill_at is not None and self.kill_at > time.monotonic() and _lives(self.pid):
             self._close_pidfd()
             return False
@@ -187,10 +188,18 @@ class _Child:
     def await_end(self) -> bool:
         """Wait for the leader's end, leaving its exit code where it is; True if another has taken that."""
         try:
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            if _CAN_PEEK:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:
             return True
         return False
+
+    def _has_exited(self) -> bool:
+        if not _CAN_PEEK:
+            return self.process.poll() is not None
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        return True
 
     def take_exit_code(self, is_lost: bool) -> None:
         """Let the leader go; from now on its number may be another's."""

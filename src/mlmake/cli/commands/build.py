@@ -41,8 +41,8 @@ def command(
     mlmake -p model.depth=9       with another parameter, this time
     """
     from mlmake.cli.console import Console
-    from mlmake.engine.looks import open_scope
     from mlmake.engine.run import Request, build
+    from mlmake.engine.scope import open_scope
 
     place: Place = ctx.obj
     scope = open_scope(place.root, targets, place.folder, overrides, narrow=not force)

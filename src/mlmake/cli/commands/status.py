@@ -35,7 +35,7 @@ def command(
     mlmake status --check         for scripts: exits with 3 if something is stale
     """
     from mlmake.engine.look import judge
-    from mlmake.engine.looks import open_scope
+    from mlmake.engine.scope import open_scope
 
     place: Place = ctx.obj
     scope = open_scope(place.root, targets, place.folder, overrides)

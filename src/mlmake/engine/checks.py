@@ -1,0 +1,78 @@
+"""What must hold before anything runs; each check raises an error that names the step and the next move."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from mlmake.engine.slots import Slots
+from mlmake.errors import MissingInputError, NotYetError, UsageError
+from mlmake.home import Home
+from mlmake.model.project import Project
+from mlmake.model.reason import Cause, State, Verdict
+from mlmake.model.step import Step
+
+_GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.VARIABLE_MISSING)
+
+
+def project_token(home: Home) -> str:
+    """What marks the processes of every build of a project."""
+    return f"{home.root}:"
+
+
+def check_not_inside(home: Home) -> None:
+    """A build inside a step of a build of the same project would wait for itself. Raises UsageError."""
+    if os.environ.get("MLMAKE_BUILD", "").startswith(project_token(home)):
+        raise UsageError(
+            "a step cannot build its own project: this build would wait for the one that it is a part of",
+            hint="name what it needs as its inputs; mlmake builds these first",
+        )
+
+
+def check_supported(project: Project, steps: Sequence[Step]) -> None:
+    """Refuse what is declared rightly but cannot be done yet. Raises NotYetError that names it."""
+    for step in steps:
+        where = f"pipelines.{step.pipeline}.steps.{step.group}"
+        compute = project.computes.get(step.spec.compute)
+        if compute is not None and compute.kind != "local":
+            raise NotYetError(
+                f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
+                "and this version of mlmake runs steps on this machine only",
+                hint='set compute = "local" to run it here',
+            )
+        if step.spec.environment != "system":
+            raise NotYetError(
+                f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
+                hint="leave 'environment' out to run with the Python that runs mlmake",
+            )
+        locations = [source.location for each in step.inputs for source in each.sources]
+        for location in [*locations, *(output.location for output in step.outputs)]:
+            if location.is_remote:
+                raise NotYetError(
+                    f"{where}: {location.text!r} is remote, "
+                    "and this version of mlmake reads and writes local files only",
+                    hint="point the datastore at a folder, or fetch the file in a step of its own",
+                )
+
+
+def check_room(steps: Sequence[Step], slots: Slots) -> None:
+    for step in steps:
+        lacking = slots.lacks(step.spec.resources)
+        if lacking:
+            wants = ", ".join(f"{name} = {amount:g}" for name, amount in lacking.items())
+            raise UsageError(
+                f"pipelines.{step.pipeline}.steps.{step.group}.resources: target 'local' does not offer {wants}",
+                hint="say what this machine has in [compute.local], or ask for less",
+            )
+
+
+def check_inputs(project: Project, verdicts: Mapping[str, Verdict]) -> None:
+    """Like make: a file that nobody makes stops the build before anything has run. Raises MissingInputError."""
+    lines = [
+        f"step {project.shown(step)}: {reason}"
+        for step, verdict in verdicts.items()
+        for reason in verdict.reasons
+        if verdict.state is State.BLOCKED and reason.cause in _GONE
+    ]
+    if lines:
+        raise MissingInputError("\n".join(lines), hint="`mlmake -k` builds what does not need it")
