@@ -191,7 +191,7 @@ def test_quiet_says_nothing_when_all_is_well(line: Folder) -> None:
 
 def test_verbose_shows_command_lines(line: Folder) -> None:
     told = line.cli("-v").stdout
-    assert "cat build/x.txt build/x.txt > '.mlmake/staging/p.second[n=1]/y/y-1.txt'" in told
+    assert "cat build/x.txt build/x.txt > '.mlmake/staging/p.second[n=1]/y-1.txt'" in told
 
 
 def test_why_shows_old_and_new_and_the_root_cause(line: Folder) -> None:

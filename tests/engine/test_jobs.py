@@ -157,6 +157,21 @@ def test_a_program_that_is_not_there(project: Folder) -> None:
     assert "cannot start no-such-program" in project.read(finished.log)
 
 
+def test_a_command_line_that_is_too_long(project: Folder) -> None:
+    project.write({f"data/{'n' * 200}{n}": "" for n in range(800)})
+    project.steps("""
+        [one]
+        command = "cat {inputs.x} > {outputs.y}"
+        inputs = { x = "data/*" }
+        outputs = { y = "build/y" }
+        [two]
+        command = "true"
+    """)
+    built = project.build(keep_going=True)
+    assert built.message("one") == "cannot start /bin/sh: Argument list too long"
+    assert built.done == ["two"]
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [

@@ -85,7 +85,7 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     """Bring the targets up to date and tell `sink` what happens; `scope` is what `open_scope` gave for them.
 
     Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
-    has run), Interrupted (by a signal before anything has run) and StateError. Failed steps raise nothing, nor does a
+    has run), Interrupted (by a signal while no step runs) and StateError. Failed steps raise nothing, nor does a
     signal that ends running ones: both are told in the summary.
     """
     home = Home(project.root)

@@ -15,7 +15,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 def interrupt(name: str, _: bool) -> None:
     """What a signal means before anything has run. Raises Interrupted."""
-    raise Interrupted(f"{name}: nothing has run yet")
+    raise Interrupted(f"stopped by {name}")
 
 
 @contextmanager
