@@ -7,7 +7,7 @@ import re
 import pytest
 from reading import read, steps, told
 
-from mlmake.config.load import load
+from mlmake.config.load import load, parse
 from mlmake.engine.checks import check_supported
 from mlmake.errors import ConfigError, NotYetError, Problem
 from mlmake.plan.selection import named
@@ -942,3 +942,17 @@ def test_nothing_of_a_project_is_executed_to_read_it(project: Folder) -> None:
         done = project.cli(*command)
         assert done.returncode == 0, done.stderr
     assert not project.has("RAN")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[datastores]\nlake = "sftp://me:sesame@host/x"\n',
+        '[pipelines.p.steps.s]\ncommand = "cat {inputs.x}"\ninputs.x = "https://me:sesame@host/x"\n',
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "/project")
+    assert "holds a password" in str(caught.value)
+    assert "sesame" not in str(caught.value)

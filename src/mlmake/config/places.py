@@ -44,6 +44,7 @@ def locate(text: str, root: str, stores: Mapping[str, Datastore], globs: bool = 
     url = _URL.fullmatch(text)
     if url is None:
         raise Wrong(f"{show(text)} is no path: before :// stands a datastore or a URL scheme")
+    _check_secret(url)
     name = url["name"]
     if name in stores and not url["chain"]:
         return _in_store(stores[name], url["rest"], text, root, globs)
@@ -54,11 +55,23 @@ def locate(text: str, root: str, stores: Mapping[str, Datastore], globs: bool = 
     raise Wrong(f"unknown datastore {show(name)} in {show(text)}{known}", near)
 
 
+def _check_secret(url: re.Match[str]) -> None:
+    """A password in a URL would be written into the state and shown. Raises Wrong, without showing it."""
+    user, at, _ = url["rest"].partition("/")[0].rpartition("@")
+    if at and ":" in user:
+        raise Wrong(
+            f"a {url['name']}:// URL holds a password, which would be written and shown: declare a datastore with "
+            "the password as an option, filled by ${env:NAME}"
+        )
+
+
 def datastore(name: str, url: str, options: Mapping[str, object]) -> Datastore:
     """A datastore at a folder or URL. Raises Wrong."""
     if not url.strip() or "\0" in url:
         raise Wrong(f"expected a folder or a URL, got {show(url)}")
     match = _URL.fullmatch(url)
+    if match:
+        _check_secret(match)
     scheme = match["name"] if match else ""
     if match and scheme not in SCHEMES:
         near = nearest(scheme[:50], SCHEMES)
