@@ -95,15 +95,11 @@ def days(predictions: pd.DataFrame, best: str, colors: Mapping[str, str]) -> Fig
     figure = Figure(figsize=(9, 3))
     axes = figure.subplots()
     axes.axhline(0, color=LINE, linewidth=1)
-    axes.fill_between(
-        daily.index, daily["arr_delay"], daily[best], color=colors[best], alpha=0.15, linewidth=0
-    )
+    axes.fill_between(daily.index, daily["arr_delay"], daily[best], color=colors[best], alpha=0.15, linewidth=0)
     axes.plot(daily["arr_delay"], color=INK, linewidth=1.6, label="actual")
     axes.plot(daily[best], color=colors[best], linewidth=1.6, label=f"predicted by {best}")
     weeks = daily[daily["day"].isin((1, 8, 15, 22))]
-    axes.set_xticks(
-        weeks.index, [f"{row.day} {calendar.month_abbr[row.month]}" for row in weeks.itertuples()]
-    )
+    axes.set_xticks(weeks.index, [f"{row.day} {calendar.month_abbr[row.month]}" for row in weeks.itertuples()])
     axes.set(ylabel="mean minutes late")
     axes.margins(x=0.01)
     axes.legend(loc="upper left", ncols=2)
@@ -120,9 +116,7 @@ def month_by_hour(flights: pd.DataFrame) -> Figure:
     for (row, column), minutes in np.ndenumerate(table.round()):
         if np.isfinite(minutes):
             place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "va": "center"}
-            axes.text(
-                **place, s=f"{int(minutes)}", fontsize=8, color="white" if minutes > 0.6 * most else INK
-            )
+            axes.text(**place, s=f"{int(minutes)}", fontsize=8, color="white" if minutes > 0.6 * most else INK)
     axes.set_xticks(np.arange(table.shape[1]) + 0.5, [f"{hour}h" for hour in table.columns])
     axes.set_yticks(np.arange(table.shape[0]) + 0.5, [calendar.month_abbr[month] for month in table.index])
     axes.set(xlabel="scheduled hour of departure")

@@ -40,9 +40,7 @@ def main() -> None:
     names = ["baseline", *(model.name for model in models)]
     scores = {name: score(predictions["arr_delay"], predictions[name]) for name in names}
     best = min(names[1:], key=lambda name: scores[name]["rmse"])
-    args.scores.write_text(
-        json.dumps({"best": best, "flights": len(flights), "models": scores}, indent=2) + "\n"
-    )
+    args.scores.write_text(json.dumps({"best": best, "flights": len(flights), "models": scores}, indent=2) + "\n")
     for name, values in scores.items():
         mark = "  <- best" if name == best else ""
         print(f"{name:9} MAE {values['mae']:6.2f}  RMSE {values['rmse']:6.2f}  R2 {values['r2']:7.4f}{mark}")

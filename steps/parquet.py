@@ -10,9 +10,7 @@ import pyarrow.parquet as pq
 def read(paths: Iterable[Path], columns: Sequence[str] = (), months: Sequence[int] = ()) -> pa.Table:
     """The rows of all files, one below the other; only some columns or months where they are named."""
     wanted = [("month", "in", list(months))] if months else None
-    return pa.concat_tables(
-        pq.read_table(path, columns=list(columns) or None, filters=wanted) for path in paths
-    )
+    return pa.concat_tables(pq.read_table(path, columns=list(columns) or None, filters=wanted) for path in paths)
 
 
 def write(table: pa.Table, path: Path) -> None:

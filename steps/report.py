@@ -55,12 +55,8 @@ def main() -> None:
 
     figures = {
         "errors": charts.image(charts.errors(scores, colors), "Errors of each model"),
-        "accuracy": charts.image(
-            charts.accuracy(predictions, best, colors), "Predicted against actual delay"
-        ),
-        "days": charts.image(
-            charts.days(predictions, best, colors), "Mean delay by day, actual and predicted"
-        ),
+        "accuracy": charts.image(charts.accuracy(predictions, best, colors), "Predicted against actual delay"),
+        "days": charts.image(charts.days(predictions, best, colors), "Mean delay by day, actual and predicted"),
         "year": charts.image(charts.month_by_hour(year), "Mean delay in minutes by month and hour"),
     }
     words = facts(scores, best, predictions) | {"year_flights": f"{len(year):,}", "rows": rows(scores, best)}

@@ -1,13 +1,13 @@
 """Fixtures for every test. `project` is an empty project's folder; see `projects.Folder` for what it can do.
 
-    def test_it(project: Folder) -> None:
-        project.steps('''
-            [one]
-            command = "echo 1 > {outputs.x}"
-            outputs = { x = "build/x.txt" }
-        ''')
-        assert project.build().done == ["one"]
-        assert project.cli("status", "--check").returncode == 0
+def test_it(project: Folder) -> None:
+    project.steps('''
+        [one]
+        command = "echo 1 > {outputs.x}"
+        outputs = { x = "build/x.txt" }
+    ''')
+    assert project.build().done == ["one"]
+    assert project.cli("status", "--check").returncode == 0
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ import psutil  # type: ignore[import-untyped]
 
 from mlmake.config.load import load
 from mlmake.engine.look import look
-from mlmake.engine.scope import open_scope
 from mlmake.engine.run import Request, build
+from mlmake.engine.scope import open_scope
 from mlmake.home import Home
 from mlmake.model.events import Event, Sink, StepFinished, StepSpared, StepStarted
 from mlmake.model.project import FILE, Project

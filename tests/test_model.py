@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from mlmake.config.load import load
 from mlmake.engine.look import judge, look
-from mlmake.engine.scope import open_scope
 from mlmake.engine.run import Request, build
+from mlmake.engine.scope import open_scope
 from mlmake.errors import MissingInputError
 from mlmake.home import Home
 from mlmake.model.run import Summary
@@ -635,4 +635,4 @@ SETTINGS = settings(
 
 
 def test_any_history_of_edits_and_builds() -> None:
-    run_state_machine_as_test(Builds, settings=SETTINGS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Builds, settings=SETTINGS)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-PY = '''# note {comment:04}
+PY = """# note {comment:04}
 import hashlib, json, os, sys
 {imports}
 TOKEN, LOSSY, HELPERS = 1{token:03}, {lossy}, [{values}]
@@ -83,7 +83,7 @@ if fails:
 if "MLMAKE_OUTPUT_K" in env:
     with open(env["MLMAKE_OUTPUT_K"], "w") as file:
         json.dump({{"score": number % 1000}}, file)
-'''
+"""
 
 SH = """# note {comment:04}
 set -e
@@ -562,9 +562,7 @@ class Oracle:
             return True
         return any(disk.read(path) != content for path, content in memory.outputs.items())
 
-    def states(
-        self, model: Model, disk: Disk, mode: str, forced: Collection[str] = ()
-    ) -> dict[str, str | None]:
+    def states(self, model: Model, disk: Disk, mode: str, forced: Collection[str] = ()) -> dict[str, str | None]:
         """What `status` must say of each step; None where that is open."""
         states: dict[str, str | None] = {}
         unsure: set[str] = set()

@@ -80,8 +80,10 @@ def test_a_killed_build_s_lock_is_taken_over_in_silence(project: Folder, running
 def test_one_that_waits_gets_the_lock_of_one_that_is_killed(project: Folder, running: subprocess.Popen[str]) -> None:
     second = project.start()
     assert f"pid {running.pid} " in first_line(second)
+    (project.root / "../ready").unlink()
     kill(running.pid)
     running.wait()
+    until((project.root / "../ready").exists)  # what the first one had started is gone when the second starts a step
     project.write({"../go": ""})
     assert second.wait() == 0
     assert project.log("../ran") == ["one", "two"]

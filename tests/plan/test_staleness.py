@@ -27,9 +27,7 @@ def fingerprint(
     facts: Mapping[str, str] = FACTS, *, missing: tuple[Reason, ...] = (), waiting: tuple[str, ...] = ()
 ) -> Fingerprint:
     pending = ("p.above",) if waiting else ()
-    return Fingerprint(
-        facts=facts, inputs={}, paths={}, missing=missing, pending=pending, code={}, waiting=waiting
-    )
+    return Fingerprint(facts=facts, inputs={}, paths={}, missing=missing, pending=pending, code={}, waiting=waiting)
 
 
 def reasons(old: Mapping[str, str], new: Mapping[str, str], *waiting: str) -> list[Reason]:
@@ -72,9 +70,7 @@ def test_facts_that_are_gone_come_in_a_fixed_order() -> None:
 
 
 def test_a_fact_that_was_edited_while_it_was_read() -> None:
-    assert reasons({**FACTS, "input a": EDITED}, FACTS) == [
-        Reason(cause=Cause.EDITED, subject="input a", new="d1")
-    ]
+    assert reasons({**FACTS, "input a": EDITED}, FACTS) == [Reason(cause=Cause.EDITED, subject="input a", new="d1")]
 
 
 def test_an_empty_value_is_a_value() -> None:
@@ -141,7 +137,9 @@ MAPS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"))
 
 
 @given(old=MAPS, new=MAPS, wrote=MAPS, stands=st.dictionaries(st.sampled_from("abc"), st.sampled_from("12")))
-def test_no_reason_means_equal(old: dict[str, str], new: dict[str, str], wrote: dict[str, str], stands: dict[str, str]) -> None:
+def test_no_reason_means_equal(
+    old: dict[str, str], new: dict[str, str], wrote: dict[str, str], stands: dict[str, str]
+) -> None:
     found = list(differences(record(old, **wrote), fingerprint(new), {text: stands.get(text) for text in wrote}))
     assert (not found) == (old == new and all(stands.get(text) == digest for text, digest in wrote.items()))
     assert {r.subject for r in found if r.cause is Cause.CHANGED} == {k for k in old.keys() & new if old[k] != new[k]}

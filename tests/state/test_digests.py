@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import xxhash
@@ -182,14 +183,12 @@ def test_a_file_is_read_again_when_stat_differs(
         "ctime": status.st_ctime_ns,
         "inode": status.st_ino,
     }[field]
-    remember(connection, file, **{field: value + by})
+    remember(connection, file, **{field: value + by})  # type: ignore[arg-type]
     assert digest_of(file, connection) == content_digest(b"content")
 
 
 @pytest.mark.parametrize("age", [-LATER, -1, 0, 1, 10_000_000])
-def test_a_file_as_young_as_the_clocks_step_is_read_again(
-    connection: sqlite3.Connection, file: Path, age: int
-) -> None:
+def test_a_file_as_young_as_the_clocks_step_is_read_again(connection: sqlite3.Connection, file: Path, age: int) -> None:
     status = file.stat()
     remember(connection, file, seen=max(status.st_mtime_ns, status.st_ctime_ns) + age)
     assert digest_of(file, connection) == content_digest(b"content")
@@ -359,14 +358,13 @@ class Disk:
 
 @contextmanager
 def standing_on(disk: Disk) -> Iterator[None]:
-    old = module.os, module.time, module._hash  # type: ignore[attr-defined]
-    module.os = SimpleNamespace(stat=disk.stat, fsdecode=os.fsdecode)  # type: ignore[attr-defined]
-    module.time = SimpleNamespace(time_ns=lambda: disk.now)  # type: ignore[attr-defined]
-    module._hash = lambda _: (disk.content.decode(), 1)
-    try:
+    with patch.multiple(
+        module,
+        os=SimpleNamespace(stat=disk.stat, fsdecode=os.fsdecode),
+        time=SimpleNamespace(time_ns=lambda: disk.now),
+        _hash=lambda _: (disk.content.decode(), 1),
+    ):
         yield
-    finally:
-        module.os, module.time, module._hash = old  # type: ignore[attr-defined]
 
 
 SECOND = 10**9
@@ -378,9 +376,7 @@ MOVES = st.one_of(
 )
 
 
-@given(
-    step=STEPS, start=st.integers(10**18, 10**18 + 4 * SECOND), moves=st.lists(st.tuples(MOVES, MOVES), max_size=30)
-)
+@given(step=STEPS, start=st.integers(10**18, 10**18 + 4 * SECOND), moves=st.lists(st.tuples(MOVES, MOVES), max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_no_write_is_missed_on_a_disk_with_a_coarse_clock(
     step: int, start: int, moves: list[tuple[str | int, str | int]]

@@ -261,9 +261,10 @@ def test_a_change_in_any_imported_file_is_a_fact_of_its_own(one: Folder) -> None
     )
     before = facts(one)
     code = ["steps/s.py", "steps/a.py", "src/lib/__init__.py", "src/lib/b.py", "src/lib/c.py", "deep.py"]
-    assert [name for name in before if name.startswith("code ")] == ["code steps/s.py"] + sorted(
-        f"code {path}" for path in code[1:]
-    )
+    assert [name for name in before if name.startswith("code ")] == [
+        "code steps/s.py",
+        *sorted(f"code {path}" for path in code[1:]),
+    ]
     for path in [*code, "src/lib/unused.py", "unused.py"]:
         one.write({path: one.read(path) + "# edited\n"})
         after = facts(one)

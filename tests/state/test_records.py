@@ -155,9 +155,7 @@ def test_a_text_that_changed_since_it_was_hashed_is_not_kept_under_the_wrong_dig
 
 
 @pytest.mark.parametrize("content", [b"\0binary", b"x" * ((1 << 18) + 1)])
-def test_binary_and_very_long_code_is_not_kept(
-    connection: sqlite3.Connection, tmp_path: Path, content: bytes
-) -> None:
+def test_binary_and_very_long_code_is_not_kept(connection: sqlite3.Connection, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "code.py"
     path.write_bytes(content)
     assert Records(connection).text(keep(connection, path)) is None

@@ -25,9 +25,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
-REASONS = st.builds(
-    Reason, cause=st.sampled_from(Cause), subject=TEXTS, old=st.none() | TEXTS, new=st.none() | TEXTS
-)
+REASONS = st.builds(Reason, cause=st.sampled_from(Cause), subject=TEXTS, old=st.none() | TEXTS, new=st.none() | TEXTS)
 STEP_RUNS = st.builds(
     StepRun,
     run=st.integers(1, 3),

@@ -19,9 +19,7 @@ FRESH = Verdict(state=State.FRESH)
 class Assessor:
     """Judges steps by the state and by what is on disk."""
 
-    def __init__(
-        self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints
-    ) -> None:
+    def __init__(self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints) -> None:
         self._project = project
         self._records = records
         self._digests = digests

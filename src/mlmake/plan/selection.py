@@ -80,19 +80,13 @@ def _of_output(project: Project, word: str, folder: str) -> list[Step]:
             path = os.path.dirname(path)  # what lies in an output folder is made with it
         if path in project.owners:
             return [project.steps[project.owners[path]]]
-    return [
-        step
-        for step in project.steps.values()
-        if any(output.location.text == word for output in step.outputs)
-    ]
+    return [step for step in project.steps.values() if any(output.location.text == word for output in step.outputs)]
 
 
 def _unknown(project: Project, word: str) -> UsageError:
     groups = dict.fromkeys(step.group for step in project.steps.values())
     names = dict.fromkeys(step.name for step in project.steps.values())
-    outputs = dict.fromkeys(
-        output.location.text for step in project.steps.values() for output in step.outputs
-    )
+    outputs = dict.fromkeys(output.location.text for step in project.steps.values() for output in step.outputs)
     near = nearest(word, [*project.pipelines, *groups, *names, *outputs])
     return UsageError(
         f"no pipeline, step or output named {word!r}" + (f"; did you mean {near!r}?" if near else ""),
