@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection
-from contextlib import closing
+from contextlib import closing, redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +25,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from mlmake.cli.entry import at_once
 from mlmake.config.load import load
 from mlmake.engine.look import judge, look
 from mlmake.engine.run import Request, build
@@ -30,6 +33,7 @@ from mlmake.engine.scope import open_scope
 from mlmake.errors import MissingInputError
 from mlmake.home import Home
 from mlmake.model.run import Summary
+from mlmake.plan.selection import named, with_upstream
 from mlmake.state.database import connect
 from worlds import Combination, Disk, Edit, Helper, Model, Oracle, Order, Play, Source, Step, World, built_anew, remove
 
@@ -38,9 +42,12 @@ PATIENCE = 60.0
 FILES = ["data/x0.txt", "data/x1.txt", "data/x2.txt"]
 PARAMS = ["p0", "p1", "p2"]
 PLACES = ["steps/", "src/", "", "src/pk/", "src/pk/", "src/"]
+FLAGS = ["folder", "metrics", "in_place", "always", "own", "variable", "bare"]
 SMALL = st.integers(0, 3)
 PICK = st.integers(0, 40)
 STYLES = st.sampled_from(["write", "write", "rename", "keep", "rename keep"])
+WAYS = st.sampled_from(["narrow", "whole"])
+"""As the command line does it, looking only at what can have changed, or with the whole project."""
 
 SHAPES = st.fixed_dictionaries(
     {
@@ -50,7 +57,7 @@ SHAPES = st.fixed_dictionaries(
         "picks": st.lists(PICK, min_size=0, max_size=3),
         "helpers": st.lists(SMALL, max_size=2),
         "params": st.lists(st.integers(0, 2), max_size=2, unique=True),
-        "flags": st.lists(st.sampled_from(["folder", "metrics", "in_place", "always", "own", "variable"]), max_size=2),
+        "flags": st.lists(st.sampled_from(FLAGS), max_size=2),
         "after": st.lists(PICK, max_size=1),
     }
 )
@@ -67,6 +74,7 @@ def model_of(shapes: list[dict[str, Any]], imports: list[list[int]]) -> Model:
         flags, is_python = shape["flags"], shape["language"] == "py"
         step = Step(f"s{number}", shape["language"], lossy=shape["lossy"], matrix=shape["matrix"])
         step.folder, step.metrics = is_python and "folder" in flags, is_python and "metrics" in flags
+        step.bare = is_python and "bare" in flags and not step.folder and not step.metrics
         step.in_place, step.reuse = "in_place" in flags, "always" not in flags
         step.variable = not is_python and "variable" in flags
         step.params = [f"p{each}" for each in shape["params"]]
@@ -88,6 +96,8 @@ def sources(model: Model, step: Step) -> list[Source]:
     for above in model.steps.values():
         if above.name == step.name:
             break
+        if above.bare:
+            continue
         kinds = ["all"] * 3 + ["made glob"]
         kinds += (["one"] + ["same"] * step.matrix) if above.matrix else ["path"]
         kinds += ["made folder"] if step.language == "py" else []
@@ -274,7 +284,7 @@ class Builds(RuleBasedStateMachine):
     @rule(pick=PICK, how=st.sampled_from(["edit", "empty", "delete", "touch", "rewrite", "more", "less", "flat"]))
     def tamper(self, pick: int, how: str) -> None:
         paths = [path for each in self.model.combinations() for path in each.outputs.values()]
-        path = self.root / chosen(paths, pick)
+        path = self.root / chosen(paths or ["nothing"], pick)
         if not path.exists():
             return
         if path.is_dir():
@@ -288,26 +298,48 @@ class Builds(RuleBasedStateMachine):
 
     # Builds.
 
-    @rule(jobs=st.sampled_from([1, 2, 4]))
-    def build_all(self, jobs: int) -> None:
-        self.build(jobs=jobs)
+    @rule(jobs=st.sampled_from([1, 2, 4]), way=WAYS)
+    def build_all(self, jobs: int, way: str) -> None:
+        self.build(jobs=jobs, way=way)
 
-    @rule(pick=PICK, form=st.sampled_from(["step", "group", "output"]), force=st.sampled_from([False, False, True]))
-    def build_one(self, pick: int, form: str, force: bool) -> None:
+    @rule(name=st.sampled_from(PARAMS), value=SMALL, way=WAYS)
+    def build_with_another_parameter(self, name: str, value: int, way: str) -> None:
+        written = self.model
+        self.here.model = replace(written, params={**written.params, name: value})
+        try:
+            self.build(overrides=(f"{name}={value}",), way=way)
+        finally:
+            self.here.model = written
+
+    @rule(way=WAYS, pick=PICK, narrow=st.booleans())
+    def look(self, way: str, pick: int, narrow: bool) -> None:
+        self.check_status(self.disk(), way)
+        if narrow:
+            group = chosen(list(self.model.steps), pick)
+            self.check_status(self.disk(), way, targets=(group,))
+
+    @rule(
+        pick=PICK,
+        form=st.sampled_from(["step", "group", "output"]),
+        force=st.sampled_from([False, False, True]),
+        way=WAYS,
+    )
+    def build_one(self, pick: int, form: str, force: bool, way: str) -> None:
         each = chosen(self.model.combinations(), pick)
-        target = {"step": each.name, "group": each.step.name, "output": each.outputs["o"]}[form]
+        output = each.outputs.get("o", each.name)
+        target = {"step": each.name, "group": each.step.name, "output": output}[form]
         group = [each] if form != "group" else [c for c in self.model.combinations() if c.step.name == each.step.name]
         names = [member.name for member in group]
-        self.build(targets=(target,), selected=self.with_upstream(names), forced=names if force else ())
+        self.build(targets=(target,), selected=self.with_upstream(names), forced=names if force else (), way=way)
 
-    @rule(picks=st.lists(PICK, min_size=1, max_size=2), keep_going=st.booleans())
-    def build_with_failures(self, picks: list[int], keep_going: bool) -> None:
+    @rule(picks=st.lists(PICK, min_size=1, max_size=2), keep_going=st.booleans(), way=WAYS)
+    def build_with_failures(self, picks: list[int], keep_going: bool, way: str) -> None:
         sure = [each.name for each in self.model.combinations() if self.oracle.is_sure(each.name)]
         if sure:
-            self.build(order=Order(fail=[chosen(sure, pick) for pick in picks]), keep_going=keep_going)
+            self.build(order=Order(fail=[chosen(sure, pick) for pick in picks]), keep_going=keep_going, way=way)
 
-    @rule(pick=PICK, value=SMALL, what=st.sampled_from(["early", "late", "code"]))
-    def build_and_edit_meanwhile(self, pick: int, value: int, what: str) -> None:
+    @rule(pick=PICK, value=SMALL, what=st.sampled_from(["early", "late", "code"]), way=WAYS)
+    def build_and_edit_meanwhile(self, pick: int, value: int, what: str, way: str) -> None:
         own = [step for step in self.model.steps.values() if "q" in step.inputs]
         if not own:
             return
@@ -318,7 +350,7 @@ class Builds(RuleBasedStateMachine):
         else:
             path, text = step.inputs["q"].target, f"{value + 5:04}\n"
         edit = Edit(path, text, early=what == "early")
-        if self.build(order=Order(edits={step.name: edit})) and (self.root / path).read_text() == text:
+        if self.build(order=Order(edits={step.name: edit}), way=way) and (self.root / path).read_text() == text:
             if what == "code":
                 step.comment = 9
             else:
@@ -328,9 +360,9 @@ class Builds(RuleBasedStateMachine):
     @rule(
         where=st.sampled_from(["anywhere", "at the end of a step", "from outside"]),
         count=st.integers(0, 6000),
-        keep_going=st.booleans(),
+        way=WAYS,
     )
-    def build_and_kill(self, where: str, count: int, keep_going: bool) -> None:
+    def build_and_kill(self, where: str, count: int, way: str) -> None:
         if any(each.missing(self.disk()) for each in self.model.combinations()):
             return
         self.is_sound = False
@@ -340,7 +372,7 @@ class Builds(RuleBasedStateMachine):
         if where == "from outside":
             survived = self.kill_from_outside(count % 5)
         else:
-            survived = self.kill_inside(where, count)
+            survived = self.kill_inside(where, count, way)
         self.wait_for_all_to_be_gone()
         play = self.play(before, self.names(), killed=not survived)
         self.check(play)
@@ -374,7 +406,7 @@ class Builds(RuleBasedStateMachine):
         assert self.build()
         copy = self.base / "copy"
         shutil.copytree(self.root, copy, ignore=shutil.ignore_patterns(".mlmake", "build"))
-        summary = run_build(copy)
+        summary = run_build(copy, Request(), "whole")
         assert (summary.ran, summary.failed) == (len(self.model.combinations()), 0)
         assert Disk.load(copy).plain() == self.disk().plain()
 
@@ -386,24 +418,25 @@ class Builds(RuleBasedStateMachine):
         selected: Collection[str] | None = None,
         order: Order | None = None,
         forced: Collection[str] = (),
+        overrides: tuple[str, ...] = (),
         keep_going: bool = False,
         jobs: int = 2,
+        way: str = "narrow",
     ) -> bool:
         """Build, check all that is promised; whether everything that was asked for is up to date now."""
         self.is_sound = False
         names = self.names() if selected is None else selected
         order = order or Order()
         before = self.disk()
-        states = self.check_status(before)
+        states = self.check_status(before, way, overrides=overrides)
         order.write(self.orders)
         self.trace.write_text("")
         if not keep_going and any(each.missing(before) for each in self.model.combinations() if each.name in names):
-            self.build_with_missing_input(targets, before)
+            self.build_with_missing_input(before, way, targets=targets, overrides=overrides)
             self.is_sound = True
             return False
-        summary = run_build(
-            self.root, targets=targets, keep_going=keep_going, jobs=jobs, force=bool(forced), command="test"
-        )
+        request = Request(targets=targets, keep_going=keep_going, jobs=jobs, force=bool(forced), folder=str(self.root))
+        summary = run_build(self.root, request, way, overrides)
         stops = bool(summary.failed) and not keep_going
         play = self.play(before, names, order=order, forced=forced, stops=stops)
         self.check(play)
@@ -412,7 +445,8 @@ class Builds(RuleBasedStateMachine):
         is_good = not summary.failed and not summary.blocked
         if is_good and not order.edits and selected is None:
             assert built_anew(self.model, self.disk(), self.here.mode).plain() == self.disk().plain()
-        self.check_status(self.disk())
+        for each in ("narrow", "whole"):
+            self.check_status(self.disk(), each, overrides=overrides)
         self.is_sound = True
         return is_good
 
@@ -433,9 +467,11 @@ class Builds(RuleBasedStateMachine):
         problems = play.run()
         assert not problems, "\n".join(problems)
 
-    def build_with_missing_input(self, targets: tuple[str, ...], before: Disk) -> None:
+    def build_with_missing_input(
+        self, before: Disk, way: str, targets: tuple[str, ...], overrides: tuple[str, ...]
+    ) -> None:
         try:
-            run_build(self.root, targets=targets)
+            run_build(self.root, Request(targets=targets, folder=str(self.root)), way, overrides)
         except MissingInputError:
             assert self.trace.read_text() == ""
             if not self.oracle.open:
@@ -464,10 +500,17 @@ class Builds(RuleBasedStateMachine):
         for folder in (home.staging, home.aside):
             assert not os.path.isdir(folder) or os.listdir(folder) == []
 
-    def check_status(self, disk: Disk) -> dict[str, str]:
-        """`status` says what the oracle says."""
-        states = run_status(self.root)
+    def check_status(
+        self, disk: Disk, way: str, targets: tuple[str, ...] = (), overrides: tuple[str, ...] = ()
+    ) -> dict[str, str]:
+        """`status` says what the oracle says; and the command that answers at once answers only if all is fresh."""
         expected = self.oracle.states(self.model, disk, self.here.mode)
+        if targets:
+            groups = [each.name for each in self.model.combinations() if each.step.name in targets]
+            expected = {name: expected[name] for name in self.with_upstream(groups)}
+        if not overrides and is_answered_at_once(self.root, targets):
+            assert {*expected.values()} <= {"fresh", None}, expected
+        states = run_status(self.root, way, targets, overrides)
         self.was_sure = {name: state is not None for name, state in expected.items()}
         assert states.keys() == expected.keys()
         assert {name: state for name, state in states.items() if self.was_sure[name]} == {
@@ -477,7 +520,7 @@ class Builds(RuleBasedStateMachine):
 
     # Killing.
 
-    def kill_inside(self, where: str, count: int) -> bool:
+    def kill_inside(self, where: str, count: int, way: str) -> bool:
         """Build in a child of ours that kills itself at the call that the count says; whether it came to its end."""
         home = str(Path(sys.modules["mlmake"].__file__ or "").parent)
         parts = ("engine", "state") if where == "anywhere" else ("engine/ledger", "engine/staging", "state/database")
@@ -488,7 +531,7 @@ class Builds(RuleBasedStateMachine):
             code = 70
             try:
                 sys.setprofile(Bomb(places, left).count)
-                run_build(self.root)
+                run_build(self.root, Request(), way)
                 sys.setprofile(None)
                 code = 0
             finally:
@@ -565,20 +608,29 @@ class Bomb:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_build(root: Path, **request: Any) -> Summary:
-    """As the command line does it: by way of the snapshot of the last look, where that is good."""
-    scope = open_scope(str(root), request.get("targets", ()), str(root), narrow=not request.get("force"))
-    return build(scope.project, Request(folder=str(root), **request), lambda event: None, scope)
+def run_build(root: Path, request: Request, way: str, overrides: tuple[str, ...] = ()) -> Summary:
+    if way == "whole":
+        return build(load(str(root), overrides), request, lambda event: None)
+    scope = open_scope(str(root), request.targets, request.folder, overrides, narrow=not request.force)
+    return build(scope.project, request, lambda event: None, scope)
 
 
-def run_status(root: Path) -> dict[str, str]:
-    project = load(str(root))
+def run_status(root: Path, way: str, targets: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, str]:
     with closing(connect(Home(str(root)), create=False)) as connection:
-        verdicts = look(project, connection).assess(project.steps.values())
-        short = judge(open_scope(str(root)), connection)
-        if short != verdicts:
-            raise AssertionError(f"SHORT {short} LONG {verdicts}")
+        if way == "whole":
+            project = load(str(root), overrides)
+            steps = with_upstream(project, named(project, targets))
+            verdicts = look(project, connection).assess(steps)
+        else:
+            scope = open_scope(str(root), targets, str(root), overrides)
+            verdicts = judge(scope, connection)
+            project = scope.project
     return {project.shown(step): verdict.state.value for step, verdict in verdicts.items()}
+
+
+def is_answered_at_once(root: Path, targets: tuple[str, ...]) -> bool:
+    with redirect_stdout(StringIO()):
+        return at_once(["-C", str(root), "status", *targets])
 
 
 def belongs_to(pid: str, mark: bytes) -> bool:
