@@ -91,7 +91,7 @@ def test_one_month_of_data(sample: Folder) -> None:
     assert [name for name, state in states.items() if state == "stale"] == ["clean[month=3]"]
     may_run = {name.partition("[")[0] for name, state in states.items() if state == "maybe"}
     assert may_run == {"fit", "evaluate", "report", "score"}
-    assert ran(sample, "clean") == ["clean[month=3]"]
+    assert ran(sample, "build", "clean") == ["clean[month=3]"]
 
 
 def test_an_output_changed_by_hand(sample: Folder) -> None:

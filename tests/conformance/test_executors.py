@@ -350,7 +350,7 @@ def test_nothing_that_left_the_group_of_a_job_lives_on(here: Processes, code: in
 
 
 def test_the_end_of_one_job_is_not_that_of_another(here: Processes) -> None:
-    script = "setsid sh -c 'touch ready; exec sleep 600' & wait"
+    script = "setsid sh -c ': > ready; exec sleep 600' & wait"
     handle = here.started(script)
     before = len(here.alive())
     for _ in range(12):  # so that some have a number that starts like the first one's
@@ -471,6 +471,13 @@ def test_cancelling_again_asks_once_and_shortens_the_grace(here: Processes) -> N
     here.executor.cancel(handle, 0.05)
     assert here.end(handle).exit_code == -signal.SIGKILL
     assert here.executor.read_log(handle, 0).count(b"asked") == 1
+
+
+def test_cancelling_again_cannot_lengthen_the_grace(here: Processes) -> None:
+    handle = here.started(f"trap '' TERM; : > ready; {FOREVER}")
+    here.executor.cancel(handle, 0.2)
+    here.executor.cancel(handle, 100 * PATIENCE)
+    assert here.end(handle).exit_code == -signal.SIGKILL
 
 
 def test_a_stopped_job_can_be_ended(here: Processes) -> None:
