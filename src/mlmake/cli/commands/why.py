@@ -65,7 +65,7 @@ def _alike(explanations: list[Explanation]) -> list[list[Explanation]]:
     """Explanations that say the same of several steps, as the combinations of a matrix often do, put together."""
     groups: dict[str, list[Explanation]] = {}
     for each in explanations:
-        same = repr((each.state, each.details, each.roots, _since(each)))
+        same = repr((each.state, each.details, each.roots, each.record and each.record.run))
         groups.setdefault(same, []).append(each)
     return list(groups.values())
 
