@@ -290,6 +290,9 @@ def test_the_next_move_helps(built: Folder, damage: Callable[[Path], None]) -> N
     settled(path)
     damage(path)
     path.rename(f"{path}.damaged")
+    status = built.cli("status")
+    assert (status.returncode, status.stderr) == (0, "")
+    assert "3 stale" in status.stdout
     assert sorted(built.build().done) == ["one", "three", "two"]
     assert built.build().done == []
 

@@ -113,11 +113,11 @@ def read(path: str, database: str) -> Look | None:
 
 
 def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) -> None:
-    """Write a snapshot; the oldest of other selections goes. A full disk is no failure, it only costs time."""
+    """Write a snapshot; the oldest of other selections goes. It is no failure if the disk is full or no state there."""
     folder = os.path.dirname(path)
     stamped = {"format": _FORMAT, "written": time.time_ns()}
-    told = {**stamped, "identity": identity(), "database": os.stat(database).st_ino, **head}
     try:
+        told = {**stamped, "identity": identity(), "database": os.stat(database).st_ino, **head}
         os.makedirs(folder, exist_ok=True)
         _dump(f"{path}{_REST}", {**stamped, **rest})
         _dump(path, told)
