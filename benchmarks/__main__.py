@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.bench import Bench, tell
@@ -24,6 +25,8 @@ from benchmarks.tools import MLMAKE, TOOLS, Tool
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or read what was measured; print; keep."""
     options = _parser().parse_args(arguments)
+    if options.write and find_spec("matplotlib") is None:
+        raise SystemExit("--write draws a plot with matplotlib: pip install matplotlib")
     try:
         results = load(Path(options.read)) if options.read else _measured(options)
     except KeyboardInterrupt:
@@ -31,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if options.json:
         save(results, Path(options.json))
+    print(markdown(results))
     if options.write:
         from benchmarks.page import write
 
         write(results)
-    print(markdown(results))
     return 0
 
 

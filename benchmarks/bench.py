@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -132,6 +132,3 @@ def figure_of(measure: Measure, case: str, size: int, tool: str, turns: Turns) -
 def tell(text: str) -> None:
     """A line of progress."""
     print(text, file=sys.stderr, flush=True)
-
-
-Work = Callable[[Bench], Iterator[Figure]]
