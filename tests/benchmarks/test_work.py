@@ -222,8 +222,12 @@ def traced(folder: Folder, *args: str) -> Work:
 
 
 def parsed(trace: str, root: Path) -> Work:
-    """A log of strace as counts; a call that was interrupted in the log counts where it began."""
-    found = [match for line in trace.splitlines() if (match := _CALL.match(line))]
+    """A log of strace as counts; a call that was interrupted in the log counts where it began.
+
+    Looks at the environments of other processes are left out: how many there are is their affair.
+    """
+    lines = [line for line in trace.splitlines() if "/environ" not in line]
+    found = [match for line in lines if (match := _CALL.match(line))]
     paths = [(name[1], path[1]) for name in found if (path := _PATH.search(name[2]))]
     opened = Counter(within(path, root) for name, path in paths if name in OPENS)
     del opened[""]

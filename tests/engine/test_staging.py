@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlmake.engine import staging
-from mlmake.engine.staging import recover, stage
+from mlmake.engine.staging import Spares, recover, stage
 from mlmake.model.events import Noticed, StepFinished
 from mlmake.model.step import Step
 from mlmake.state.database import connect
@@ -442,7 +442,7 @@ def _contents(project: Folder) -> dict[str, str]:
 
 
 def _run_until(step: Step, project: Folder, point: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    place = stage(project.home, step, 1)
+    place = stage(project.home, step, 1, Spares())
     project.home.ensure()
     connection = connect(project.home, create=True)
     try:

@@ -450,3 +450,26 @@ def test_no_transaction_stays_open_after_an_error(home: Home) -> None:
     with transaction(connection):
         connection.execute("INSERT INTO imports VALUES ('d', '[]')")
     assert connection.execute("SELECT count(*) FROM imports").fetchone() == (1,)
+
+
+def test_a_file_that_is_being_made_is_not_taken_for_a_damaged_one(
+    project: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables and the first log appear between a reader's look at the one and at the other."""
+    home = project.home
+    home.ensure()
+    Path(home.database).touch()
+    logs = os.path.join(home.folder, "logs")
+    exists = os.path.exists
+
+    def meanwhile(path: str) -> bool:
+        if path == logs:
+            monkeypatch.setattr("os.path.exists", exists)
+            connect(home, create=True).close()
+            os.mkdir(logs)
+        return exists(path)
+
+    monkeypatch.setattr("os.path.exists", meanwhile)
+    connection = connect(home, create=False)
+    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+    connection.close()

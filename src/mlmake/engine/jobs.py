@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from mlmake.engine.ledger import Contents, Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.staging import Stage, stage
+from mlmake.engine.staging import Spares, Stage, stage
 from mlmake.environments.base import Software
 from mlmake.executors.base import Executor
 from mlmake.home import Home
@@ -98,6 +98,8 @@ class Jobs:
         self._software = software
         self._environment = environment_for(project, software)
         self._sink = sink
+        self._host = socket.gethostname()
+        self._spares = Spares()
         self._queue: list[_Queued] = []
         self._resting: list[_Queued] = []
         self._running: dict[str, Attempt] = {}
@@ -158,6 +160,7 @@ class Jobs:
             self._watcher.join()
         self._pool.shutdown(wait=True)
         self._executor.close()
+        self._spares.close()
 
     # Starting.
 
@@ -187,7 +190,7 @@ class Jobs:
             self._slots.give(lease)
             self._fail_unstarted(queued, step_run, "; ".join(map(str, before.fingerprint.missing)))
             return
-        place = stage(self._home, step, self._run)
+        place = stage(self._home, step, self._run, self._spares)
         call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
         job = job_for(self._project, step, call, self._environment, queued.number, step_run.log, lease.gpus)
         try:
@@ -219,7 +222,7 @@ class Jobs:
             outcome=Outcome.RUNNING,
             started=time.time(),
             attempt=queued.number,
-            host=socket.gethostname(),
+            host=self._host,
             log=self._home.log(self._run, queued.step.id, queued.number),
             reasons=queued.reasons,
         )

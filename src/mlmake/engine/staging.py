@@ -36,6 +36,7 @@ class Stage:
     Attributes:
         folder: private folder of the attempt; for an `in_place` step, where old outputs wait.
         outputs: output name -> absolute path that the step writes to.
+        spares: where folders come from that nobody needs any more, and go to.
     """
 
     home: Home
@@ -43,11 +44,12 @@ class Stage:
     run: int
     folder: str
     outputs: Mapping[str, str]
+    spares: Spares
 
     def prepare(self) -> None:
         """Make the private folders, or set the old outputs aside. Raises OSError."""
         self.discard()
-        os.makedirs(self.folder)
+        self.spares.take(self.folder)
         paths = [_real(self.outputs[output.name]) for output in self.step.outputs]
         if self.step.spec.in_place:
             self._set_aside(paths)
@@ -74,7 +76,9 @@ class Stage:
 
     def finish(self) -> None:
         """Drop what is private and what is old, after the record is written."""
-        _drop(self.folder)
+        _drop_noted(self.folder)
+        if not self.spares.keep(self.folder):
+            remove(self.folder)
 
     def discard(self) -> None:
         """Drop what a failed attempt wrote; the last good outputs stand."""
@@ -129,13 +133,46 @@ class Stage:
         os.replace(f"{path}.part", path)
 
 
-def stage(home: Home, step: Step, run: int) -> Stage:
+class Spares:
+    """Empty private folders, renamed from step to step.
+
+    To make and remove one per step costs more than it seems: ext4 passes over the inodes that were freed in the last
+    five seconds whenever it makes a file (`recently_deleted` in its ialloc.c), so that thousands of short steps get
+    slower and slower.
+    """
+
+    def __init__(self) -> None:
+        self._folders: list[str] = []
+
+    def take(self, folder: str) -> None:
+        """Make a folder. Raises OSError."""
+        if not self._folders:
+            os.makedirs(folder)
+            return
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        os.rename(self._folders.pop(), folder)
+
+    def keep(self, folder: str) -> bool:
+        """Take back a folder that is as it was made; False where a step has left something in it, or locked it."""
+        with suppress(OSError):
+            if not os.listdir(folder) and os.stat(folder).st_mode & 0o700 == 0o700:
+                self._folders.append(folder)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Remove them all."""
+        while self._folders:
+            remove(self._folders.pop())
+
+
+def stage(home: Home, step: Step, run: int, spares: Spares) -> Stage:
     """The places for one attempt of a step."""
     if step.spec.in_place:
         folder = os.path.join(home.aside, file_name(step.id))
-        return Stage(home, step, run, folder, {o.name: o.location.path for o in step.outputs})
+        return Stage(home, step, run, folder, {o.name: o.location.path for o in step.outputs}, spares)
     folder = os.path.join(home.staging, file_name(step.id))
-    return Stage(home, step, run, folder, _private(folder, step.outputs))
+    return Stage(home, step, run, folder, _private(folder, step.outputs), spares)
 
 
 def _private(folder: str, outputs: Sequence[Output]) -> dict[str, str]:
@@ -189,12 +226,16 @@ def _put_back(folder: str) -> bool:
 
 def _drop(folder: str) -> None:
     """Remove a step's folder; its note goes after all that it tells of and before the rest."""
+    _drop_noted(folder)
+    remove(folder)
+
+
+def _drop_noted(folder: str) -> None:
     note = _read_note(folder)
     if note is not None:
         for path in note["leftovers"]:
             remove(path)
         os.unlink(os.path.join(folder, _NOTE))
-    remove(folder)
 
 
 def _unlock(folder: str) -> None:

@@ -74,8 +74,8 @@ def marked(token: str, after: int = 0) -> list[int]:
 def _processes(after: int) -> Iterable[int]:
     """Every process, or just the ids handed out after one: few, where that was a moment ago."""
     if after:
-        with suppress(OSError, ValueError, IndexError), open("/proc/loadavg", "rb") as file:
-            newest = int(file.read().split()[-1])
+        with suppress(OSError, ValueError, IndexError), open("/proc/loadavg", "rb", buffering=0) as file:
+            newest = int(file.read(256).split()[-1])
             if after <= newest <= after + _NEAR:
                 return range(after + 1, newest + 1)
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -8,7 +8,7 @@ from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Record
 from mlmake.model.step import Step
-from mlmake.plan.staleness import Contents, differences, verdict
+from mlmake.plan.staleness import NEVER_RAN, Contents, differences, verdict
 from mlmake.state.digests import Digests
 from mlmake.state.fingerprint import Fingerprint, Fingerprints
 from mlmake.state.records import Records
@@ -38,6 +38,8 @@ class Assessor:
 
     def reasons(self, step: Step) -> tuple[Reason, ...]:
         """Why a step must run, now that all before it are settled; () if it is fresh."""
+        if self._records.get(step.id) is None:
+            return (NEVER_RAN,)  # its facts are looked at when it starts
         return self.own_reasons(step, self._fingerprints.of(step))
 
     def own_reasons(self, step: Step, fingerprint: Fingerprint) -> tuple[Reason, ...]:

@@ -12,10 +12,13 @@ Contents = Mapping[str, str | None]
 """Output text -> the digest of what is there now, None where nothing is."""
 
 
+NEVER_RAN = Reason(cause=Cause.NEVER_RAN)
+
+
 def differences(record: Record | None, fingerprint: Fingerprint, outputs: Contents) -> Iterator[Reason]:
     """Every way in which the world differs from the last good run."""
     if record is None:
-        yield Reason(cause=Cause.NEVER_RAN)
+        yield NEVER_RAN
         return
     old, new = record.facts, fingerprint.facts
     if old != new or fingerprint.waiting:

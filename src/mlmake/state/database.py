@@ -80,7 +80,7 @@ def empty() -> sqlite3.Connection:
 
 def _prepared(connection: sqlite3.Connection, home: Home, create: bool, was_there: bool) -> bool:
     """Whether the file can be used; with `create` false one that is being made cannot."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = _version(connection)
     if version > VERSION:
         raise StateError(
             f"{home.database} was written by a newer mlmake (state version {version}; this one knows {VERSION})",
@@ -88,15 +88,23 @@ def _prepared(connection: sqlite3.Connection, home: Home, create: bool, was_ther
         )
     if version == 0:
         # A build that died while it made the file leaves no table either, but then no step of it had a log.
+        # One that goes on right now may have made both since the version was read: that is why it is read again.
         if was_there and os.path.exists(os.path.join(home.folder, "logs")):
-            raise _damaged(home.database, "it is empty, though builds have run here")
-        if not create:
+            version = _version(connection)
+            if version == 0:
+                raise _damaged(home.database, "it is empty, though builds have run here")
+        elif not create:
             return False
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     if version == 0:
         _make_tables(connection)
     return True
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """0 for a file without tables."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:

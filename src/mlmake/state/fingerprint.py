@@ -74,6 +74,17 @@ class Watched:
     variables: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Declared:
+    """What a step's table says of its facts; `mentioned` are absolute paths. It holds on to the spec it goes by."""
+
+    spec: StepSpec
+    facts: Mapping[str, str]
+    scripts: tuple[str, ...]
+    mentioned: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
@@ -84,7 +95,8 @@ class Fingerprints:
         self._connection = connection
         self._names = _known_imports(connection)
         self._new_names: dict[str, tuple[str, ...]] = {}
-        self._static: dict[int, tuple[StepSpec, dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
+        self._declared: dict[int, _Declared] = {}
+        self._static: dict[int, tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
         self._matches: dict[tuple[str, str], list[str]] = {}
         self._closure = self._new_closure()
 
@@ -134,9 +146,9 @@ class Fingerprints:
 
     def watched(self, step: Step) -> Watched:
         """What decided when `of` last looked at a step."""
-        kind = step.spec.kind
+        declared = self._declared_by(step.spec)
         _, _, code = self._of_spec(step.spec)
-        files = [*code, *self._mentioned(kind)]
+        files = [*code, *declared.mentioned]
         globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
         for location in (source.location for each in step.inputs for source in each.sources):
             if location.pattern:
@@ -145,12 +157,11 @@ class Fingerprints:
             else:
                 files.append(location.path)
         files += (output.location.path for output in step.outputs)
-        names = dict.fromkeys(each.name for each in placeholders(kind.words()) if each.space == "env")
         return Watched(
             files=tuple(dict.fromkeys(files)),
             listings=self._closure.listings if code else {},
             globs={key: self._glob(*key) for key in globs},
-            variables=tuple(names),
+            variables=declared.variables,
         )
 
     # Facts that all combinations of a matrix share.
@@ -158,30 +169,21 @@ class Fingerprints:
     def _of_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
         known = self._static.get(id(spec))
         if known is None:
-            known = self._static[id(spec)] = (spec, *self._look_at_spec(spec))
-        return known[1:]
+            known = self._static[id(spec)] = self._look_at_spec(spec)
+        return known
 
     def _look_at_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
-        facts = {
-            "kind": f"{spec.kind.name} {spec.kind.version} ({_given(spec.kind)})",
-            "args": _as_json(spec.kind.words()),
-            f"environment {spec.environment}": self._software.facts,
-        }
-        if aliases := {own: key for own, key in spec.params.items() if own != key}:
-            facts["names"] = _as_json(aliases)
-        if spec.version:
-            facts["version"] = spec.version
-        if spec.in_place:
-            facts["in_place"] = "true"
+        declared = self._declared_by(spec)
+        facts = dict(declared.facts)
         missing = []
         code = {}
-        for path in self._code_files(spec):
+        for path in self._code_files(spec, declared):
             digest = self._digests.of(self._absolute(path))
             if digest is None:
                 missing.append(Reason(cause=Cause.SCRIPT_MISSING, subject=path))
             else:
                 facts[f"code {path}"] = code[self._absolute(path)] = digest.digest
-        for variable in dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env"):
+        for variable in declared.variables:
             value = os.environ.get(variable)
             if value is None:
                 missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))
@@ -189,12 +191,26 @@ class Fingerprints:
                 facts[f"env {variable}"] = xxhash.xxh3_128_hexdigest(value.encode("utf-8", "surrogateescape"))
         return facts, tuple(missing), code
 
-    def _code_files(self, spec: StepSpec) -> list[str]:
-        code = spec.kind.code()
+    def _declared_by(self, spec: StepSpec) -> _Declared:
+        """What a table alone decides: worked out once, as it cannot change while we look."""
+        known = self._declared.get(id(spec))
+        if known is None:
+            known = self._declared[id(spec)] = _Declared(
+                spec=spec,
+                facts=_declared_facts(spec, self._software),
+                scripts=spec.kind.code().scripts,
+                mentioned=tuple(self._mentioned(spec.kind)),
+                variables=tuple(
+                    dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env")
+                ),
+            )
+        return known
+
+    def _code_files(self, spec: StepSpec, declared: _Declared) -> list[str]:
         files: dict[str, None] = {}
-        for script in code.scripts:
+        for script in declared.scripts:
             files.update(dict.fromkeys(self._followed(os.path.normpath(script))))
-        for path in self._mentioned(spec.kind):
+        for path in declared.mentioned:
             if os.path.isfile(path):
                 files.update(dict.fromkeys(self._followed(os.path.relpath(path, self._project.root))))
         for pattern in spec.code:
@@ -282,6 +298,21 @@ class Fingerprints:
             path = os.path.join(location.path, match)
             if not location.is_folder or os.path.isdir(path):
                 yield f"{prefix}{match}", path
+
+
+def _declared_facts(spec: StepSpec, software: Software) -> dict[str, str]:
+    facts = {
+        "kind": f"{spec.kind.name} {spec.kind.version} ({_given(spec.kind)})",
+        "args": _as_json(spec.kind.words()),
+        f"environment {spec.environment}": software.facts,
+    }
+    if aliases := {own: key for own, key in spec.params.items() if own != key}:
+        facts["names"] = _as_json(aliases)
+    if spec.version:
+        facts["version"] = spec.version
+    if spec.in_place:
+        facts["in_place"] = "true"
+    return facts
 
 
 def _given(kind: Kind) -> str:

@@ -14,8 +14,10 @@ from mlmake.state.database import misread
 from mlmake.state.records import decode_items, encode_items
 
 T = TypeVar("T")
-_RUN = ", ".join(each.name for each in fields(Run))
-_STEP_RUN = ", ".join(each.name for each in fields(StepRun))
+_RUN_FIELDS = tuple(each.name for each in fields(Run))
+_STEP_RUN_FIELDS = tuple(each.name for each in fields(StepRun))
+_RUN, _STEP_RUN = ", ".join(_RUN_FIELDS), ", ".join(_STEP_RUN_FIELDS)
+_PUT = f"INSERT OR REPLACE INTO step_runs ({_STEP_RUN}) VALUES ({', '.join('?' for _ in _STEP_RUN_FIELDS)})"
 
 
 class Runs:
@@ -26,7 +28,7 @@ class Runs:
 
     def begin(self, run: Run) -> int:
         """Write a run that starts; its number."""
-        values = [_plain(getattr(run, each.name)) for each in fields(Run)]
+        values = [_plain(getattr(run, name)) for name in _RUN_FIELDS]
         marks = ", ".join("?" for _ in values)
         cursor = self._connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({marks})", [None, *values[1:]])
         return int(cursor.lastrowid or 0)
@@ -40,9 +42,7 @@ class Runs:
 
     def put(self, step_run: StepRun) -> None:
         """Write a step of a run, over what was known of it."""
-        values = [_plain(getattr(step_run, each.name)) for each in fields(StepRun)]
-        marks = ", ".join("?" for _ in values)
-        self._connection.execute(f"INSERT OR REPLACE INTO step_runs ({_STEP_RUN}) VALUES ({marks})", values)
+        self._connection.execute(_PUT, [_plain(getattr(step_run, name)) for name in _STEP_RUN_FIELDS])
 
     def close_lost(self) -> list[StepRun]:
         """Mark as lost what a build that died left as running; call it under the lock. Gives these step runs."""
@@ -90,20 +90,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Outcome):
         return value.value
     if isinstance(value, tuple):
-        items = [item.as_json() for item in value] if value and isinstance(value[0], Reason) else encode_items(value)
+        if not value:
+            return "[]"
+        items = [item.as_json() for item in value] if isinstance(value[0], Reason) else encode_items(value)
         return json.dumps(items)
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode()  # a path in a message may be no Unicode
-    return json.dumps(dict(value)) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return json.dumps(value) if value else "{}"
+    return value
 
 
 def _run(row: Sequence[Any]) -> Run:
-    values = dict(zip((each.name for each in fields(Run)), row, strict=True))
+    values = dict(zip(_RUN_FIELDS, row, strict=True))
     return Run(**{**values, "outcome": Outcome(values["outcome"])})
 
 
 def _step_run(row: Sequence[Any]) -> StepRun:
-    values = dict(zip((each.name for each in fields(StepRun)), row, strict=True))
+    values = dict(zip(_STEP_RUN_FIELDS, row, strict=True))
     values["outcome"] = Outcome(values["outcome"])
     values["reasons"] = tuple(map(_reason, json.loads(values["reasons"])))
     values["outputs"] = decode_items(json.loads(values["outputs"]))
