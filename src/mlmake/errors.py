@@ -6,6 +6,10 @@ MlmakeError                     message, hint (the next move), exit code
 ├── NotYetError          2      declared and legal, but this version cannot do it
 ├── MissingInputError    2      a selected step wants a file that nobody makes
 ├── StateError           2      .mlmake/state.db is of a newer version, damaged or not writable
+├── StoreError           2      a datastore says no, and would again: no right, no such bucket, bad credentials
+│   ├── StoreMissing     2      a file that is to be read is not there
+│   ├── StoreChanged     2      a file was replaced by another version while it was wanted
+│   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
@@ -64,6 +68,22 @@ class MissingInputError(MlmakeError):
 
 class StateError(MlmakeError):
     """The state under .mlmake/ cannot be used as it is."""
+
+
+class StoreError(MlmakeError):
+    """A datastore says no, and would say it again."""
+
+
+class StoreMissing(StoreError):
+    """A file that is to be read is not in its datastore."""
+
+
+class StoreChanged(StoreError):
+    """A file of a datastore is no longer the version that is wanted."""
+
+
+class StoreUnavailable(StoreError):
+    """A datastore is busy or out of reach: the same call may go well later."""
 
 
 class BuildFailed(MlmakeError):
