@@ -66,3 +66,17 @@ EXECUTORS = Registry(
     "mlmake.executors",
     {"local": "mlmake.executors.process:ProcessExecutor"},
 )
+
+_FSSPEC = "mlmake.stores.remote:RemoteDrive"
+_SFTP = "mlmake.stores.sftp:SftpDrive"
+DRIVES = Registry(
+    "store",
+    "mlmake.stores",
+    {
+        "file": "mlmake.stores.local:LocalDrive",
+        "fsspec": _FSSPEC,
+        **dict.fromkeys(("sftp", "ssh"), _SFTP),
+        **dict.fromkeys(("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https"), _FSSPEC),
+    },
+)
+"""By the scheme of a URL; `fsspec` opens every scheme that has no line here."""

@@ -13,6 +13,10 @@ Progress: TypeAlias = Callable[[int], object]
 It may be called from any thread."""
 
 
+Outcome: TypeAlias = StoreError | OSError | None
+"""How one of many files went: None is well."""
+
+
 def unseen(moved: int) -> None:
     """The progress that nobody watches."""
 
@@ -121,9 +125,9 @@ class Store(Protocol):
 
     def put(self, source: str, key: str, progress: Progress = unseen) -> Entry: ...
 
-    def get_many(self, files: Sequence[Fetch], progress: Progress = unseen) -> Sequence[StoreError | None]: ...
+    def get_many(self, files: Sequence[Fetch], progress: Progress = unseen) -> Sequence[Outcome]: ...
 
-    def put_many(self, files: Sequence[Send], progress: Progress = unseen) -> Sequence[StoreError | None]: ...
+    def put_many(self, files: Sequence[Send], progress: Progress = unseen) -> Sequence[Outcome]: ...
 
     def copy(self, key: str, to: str) -> None: ...
 

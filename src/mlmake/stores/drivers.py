@@ -1,0 +1,44 @@
+"""fsspec's file systems, opened so that nothing is cached and nothing is tried twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from mlmake.errors import StoreError
+from mlmake.stores.voice import Voice
+
+WEB = {"http", "https"}
+_AMAZON = {"s3", "s3a"}
+_EXTRAS = {
+    **dict.fromkeys(_AMAZON, "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "abfs"),
+    **dict.fromkeys(WEB, "http"),
+}
+_CONNECTIONS = 32
+
+
+def opened(url: str, scheme: str, options: Mapping[str, Any], voice: Voice) -> tuple[Any, str]:
+    """The file system of a URL, and the URL's path in it. Raises StoreError."""
+    if scheme in _AMAZON:
+        options = _for_amazon(options)
+    try:
+        fs, root = url_to_fs(url, skip_instance_cache=True, use_listings_cache=False, **options)
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme)
+        what = f"the driver of {scheme}:// is not installed ({error})"
+        raise voice.error(StoreError, "", what, f"pip install 'mlmake[{extra}]'" if extra else "install it") from None
+    except Exception as error:
+        raise voice.error(StoreError, "", f"cannot be opened: {error}", voice.rights_hint()) from None
+    if scheme in _AMAZON:
+        fs.retries = 1
+    return fs, str(root)
+
+
+def _for_amazon(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Retries are ours (`patience.py`), and ten connections are few for many small files."""
+    own = {"max_pool_connections": _CONNECTIONS, "retries": {"total_max_attempts": 1}}
+    return {**options, "config_kwargs": {**own, **options.get("config_kwargs", {})}}
