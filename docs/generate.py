@@ -8,6 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
+from enum import Enum
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
@@ -46,6 +47,7 @@ _NEW_TYPES: Mapping[str, str] = {
     "Amount": "number",
     "Count": "whole number",
     "Fetch": "text",
+    "Caching": "true, false or table",
 }
 
 _FILE = """\
@@ -125,6 +127,7 @@ def pages() -> dict[str, str]:
 def _tables() -> Iterator[str]:
     yield _table(2, tables.ProjectTable)
     yield _DATASTORES
+    yield _table(2, tables.CacheTable)
     yield _table(2, tables.EnvironmentTable)
     yield _COMPUTE
     yield _keys(tables.OffersTable)
@@ -160,6 +163,8 @@ def _type(hint: Any) -> str:
         return _TYPES[hint]
     if isinstance(hint, NewType):
         return _NEW_TYPES[hint.__name__]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(f"`{each.value}`" for each in hint)
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(_type(part) for part in parts if part is not type(None))
@@ -178,6 +183,8 @@ def _default(each: Field[Any]) -> str:
     value = each.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
     if isinstance(value, Resources):
         return "`{ cpus = 1 }`"
     return f"`{value}`" if value and value is not MISSING else ""
@@ -195,12 +202,21 @@ def _commands() -> Iterator[str]:
             assert command is not None
             with click.Context(command, parent=context, info_name=name) as own:
                 yield _command(command, own)
+                yield from _inside(command, own)
+
+
+def _inside(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The commands of a group, below it."""
+    for name, each in command.commands.items() if isinstance(command, click.Group) else ():
+        with click.Context(each, parent=context, info_name=name) as own:
+            yield _command(each, own)
 
 
 def _command(command: click.Command, context: click.Context) -> str:
     text, _, examples = cleandoc(command.help or "").partition("\n\n\b\n")
     usage = command.get_usage(context).removeprefix("Usage: ")
-    parts = [f"## `{command.name}`", text, f"```text\n{usage}\n```", _options(command, context).rstrip("\n")]
+    name = context.command_path.removeprefix("mlmake ")
+    parts = [f"## `{name}`", text, f"```text\n{usage}\n```", _options(command, context).rstrip("\n")]
     parts += [f"```text\n{examples}\n```"] if examples else []
     return "\n\n".join(part for part in parts if part) + "\n"
 

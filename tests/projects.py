@@ -78,6 +78,10 @@ class Built:
         return self.ended(Outcome.DONE)
 
     @property
+    def restored(self) -> list[str]:
+        return self.ended(Outcome.RESTORED)
+
+    @property
     def failed(self) -> list[str]:
         return self.ended(Outcome.FAILED)
 

@@ -32,7 +32,8 @@ from mlmake.engine.run import Request, build
 from mlmake.engine.scope import open_scope
 from mlmake.errors import MissingInputError
 from mlmake.home import Home
-from mlmake.model.run import Summary
+from mlmake.model.events import Event, StepFinished
+from mlmake.model.run import Outcome, Summary
 from mlmake.plan.selection import named, with_upstream
 from mlmake.state.database import connect
 from worlds import Combination, Disk, Edit, Helper, Model, Oracle, Order, Play, Source, Step, World, built_anew, remove
@@ -258,9 +259,11 @@ class Builds(RuleBasedStateMachine):
     @initialize(
         shapes=st.lists(SHAPES, min_size=1, max_size=7),
         imports=st.lists(st.lists(SMALL, max_size=2), max_size=4),
+        caching=st.booleans(),
     )
-    def start(self, shapes: list[dict[str, Any]], imports: list[list[int]]) -> None:
-        self.world = World(self.root, model_of(shapes, imports))
+    def start(self, shapes: list[dict[str, Any]], imports: list[list[int]], caching: bool) -> None:
+        """With a cache, a step that is restored counts as one that ran; steps that fail or edit are left out."""
+        self.world = World(self.root, replace(model_of(shapes, imports), caching=caching))
         self.set_mode("0000")
         self.world.sync()
 
@@ -335,13 +338,13 @@ class Builds(RuleBasedStateMachine):
     @rule(picks=st.lists(PICK, min_size=1, max_size=2), keep_going=st.booleans(), way=WAYS)
     def build_with_failures(self, picks: list[int], keep_going: bool, way: str) -> None:
         sure = [each.name for each in self.model.combinations() if self.oracle.is_sure(each.name)]
-        if sure:
+        if sure and not self.model.caching:
             self.build(order=Order(fail=[chosen(sure, pick) for pick in picks]), keep_going=keep_going, way=way)
 
     @rule(pick=PICK, value=SMALL, what=st.sampled_from(["early", "late", "code"]), way=WAYS)
     def build_and_edit_meanwhile(self, pick: int, value: int, what: str, way: str) -> None:
         own = [step for step in self.model.steps.values() if "q" in step.inputs]
-        if not own:
+        if not own or self.model.caching:
             return
         step = chosen(own, pick)
         if what == "code":
@@ -363,7 +366,7 @@ class Builds(RuleBasedStateMachine):
         way=WAYS,
     )
     def build_and_kill(self, where: str, count: int, way: str) -> None:
-        if any(each.missing(self.disk()) for each in self.model.combinations()):
+        if self.model.caching or any(each.missing(self.disk()) for each in self.model.combinations()):
             return
         self.is_sound = False
         before = self.disk()
@@ -436,7 +439,10 @@ class Builds(RuleBasedStateMachine):
             self.is_sound = True
             return False
         request = Request(targets=targets, keep_going=keep_going, jobs=jobs, force=bool(forced), folder=str(self.root))
-        summary = run_build(self.root, request, way, overrides)
+        restored: list[str] = []
+        summary = run_build(self.root, request, way, overrides, restored)
+        with self.trace.open("a") as trace:
+            trace.writelines(f"{name}\n" for name in restored)
         stops = bool(summary.failed) and not keep_going
         play = self.play(before, names, order=order, forced=forced, stops=stops)
         self.check(play)
@@ -481,12 +487,14 @@ class Builds(RuleBasedStateMachine):
 
     def check_summary(self, summary: Summary, play: Play, states: dict[str, str]) -> None:
         failed = [name for name in play.trace if name in play.order.fail]
-        assert (summary.ran, summary.failed) == (len(play.trace) - len(failed), len(failed))
+        assert (summary.ran + summary.restored, summary.failed) == (len(play.trace) - len(failed), len(failed))
         assert not summary.cancelled
-        wrong = [name for name in play.trace if states[name] not in ("stale", "maybe")]
+        wrong = [name for name in play.trace if states[name] not in ("stale", "maybe", "restorable")]
         assert not [name for name in wrong if name not in play.forced and self.was_sure[name]], (wrong, states)
         if not play.stops and not play.order.fail and not summary.blocked:
-            left = [name for name in play.selected if states[name] == "stale" and name not in play.trace]
+            left = [
+                name for name in play.selected if states[name] in ("stale", "restorable") and name not in play.trace
+            ]
             assert not [name for name in left if self.was_sure[name]], (left, states)
 
     def check_disk(self, play: Play) -> None:
@@ -513,9 +521,13 @@ class Builds(RuleBasedStateMachine):
         states = run_status(self.root, way, targets, overrides)
         self.was_sure = {name: state is not None for name, state in expected.items()}
         assert states.keys() == expected.keys()
-        assert {name: state for name, state in states.items() if self.was_sure[name]} == {
-            name: state for name, state in expected.items() if state is not None
-        }
+        told = {name: state for name, state in states.items() if self.was_sure[name]}
+        for name, state in told.items():
+            if state == "restorable":  # it has something to do, as stale has; what it will read may be known by now
+                assert self.model.caching
+                assert expected[name] in ("stale", "maybe")
+                told[name] = expected[name] or ""
+        assert told == {name: state for name, state in expected.items() if state is not None}
         return states
 
     # Killing.
@@ -608,11 +620,19 @@ class Bomb:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_build(root: Path, request: Request, way: str, overrides: tuple[str, ...] = ()) -> Summary:
+def run_build(
+    root: Path, request: Request, way: str, overrides: tuple[str, ...] = (), restored: list[str] | None = None
+) -> Summary:
+    """Build; the names of steps that came out of the cache are added to `restored`."""
+
+    def sink(event: Event) -> None:
+        if restored is not None and isinstance(event, StepFinished) and event.outcome is Outcome.RESTORED:
+            restored.append(event.step.removeprefix("p."))
+
     if way == "whole":
-        return build(load(str(root), overrides), request, lambda event: None)
+        return build(load(str(root), overrides), request, sink)
     scope = open_scope(str(root), request.targets, request.folder, overrides, narrow=not request.force)
-    return build(scope.project, request, lambda event: None, scope)
+    return build(scope.project, request, sink, scope)
 
 
 def run_status(root: Path, way: str, targets: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, str]:

@@ -127,7 +127,7 @@ def test_a_kind_with_types_and_words_of_its_own(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("said", "messages"),
     [
-        ("target = 'x'\nmode = 'slow'", ["s.mode: cannot be used here: 'slow' is not a valid Mode"]),
+        ("target = 'x'\nmode = 'slow'", ["s.mode: expected 'fast', got 'slow'"]),
         ("target = 'x'\nlevel = 3", ["s.level: cannot be used here: 3 not in literal typing.Literal[1, 2]"]),
         ("target = 'x'\nweight = 'x'", ["s.weight: expected a number, got 'x'"]),
         ("target = 3", ["s.target: expected a text, got 3"]),

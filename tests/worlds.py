@@ -183,6 +183,7 @@ class Model:
     package: int = 0
     maybe: int | None = None
     backwards: bool = False
+    caching: bool = False
 
     # As files.
 
@@ -230,7 +231,8 @@ class Model:
 
     def toml(self) -> str:
         params = ", ".join(f"{name} = {value}" for name, value in self.params.items())
-        lines = ['[compute.other]\nkind = "local"', f"[pipelines.p]\nparams = {{ {params} }}"]
+        lines = [f"[cache]\nenabled = {_toml(self.caching)}", '[compute.other]\nkind = "local"']
+        lines += [f"[pipelines.p]\nparams = {{ {params} }}"]
         steps = list(self.steps.values())
         lines += [self._table(step) for step in (reversed(steps) if self.backwards else steps)]
         return "\n".join(lines)

@@ -26,7 +26,7 @@ from mlmake.errors import MlmakeError
 from mlmake.home import Home
 from mlmake.model.events import Event, LockWaiting, Noticed, StepBlocked, StepFinished
 from mlmake.model.project import Project
-from mlmake.model.run import Outcome, Summary
+from mlmake.model.run import Summary
 from mlmake.model.step import Step
 from mlmake.state.database import connect
 
@@ -94,7 +94,7 @@ def _tell(project: Project, told: list[str], event: Event) -> None:
             print(f"waiting for another build of this project: {event.holder}")
         case Noticed():
             print(event.text)
-        case StepFinished() if event.outcome is not Outcome.DONE:
+        case StepFinished() if not event.outcome.is_good:
             told.append(f"{project.shown(event.step)}: {event.message}; log: {event.log}")
         case StepBlocked():
             told.append(f"{project.shown(event.step)}: {'; '.join(map(str, event.reasons))}")

@@ -50,6 +50,11 @@ class Home:
         return os.path.join(self.folder, "staging")
 
     @property
+    def cache(self) -> str:
+        """What steps wrote, by content."""
+        return os.path.join(self.folder, "cache")
+
+    @property
     def aside(self) -> str:
         """Old outputs of `in_place` steps while these run."""
         return os.path.join(self.folder, "aside")

@@ -58,7 +58,10 @@ def alone(content: str | bytes) -> str:
         ('{"pipelines": {}}', "line 1, column 1: neither a [table] nor a line `key = value`"),
         ("x = 1\0", "line 1, column 6: something is left over after the value"),
         ("x = 'a\0b'", "line 1, column 7: Found invalid character '\\x00'"),
-        ("x = '\ud7ff\U0010ffff'", "unknown key 'x'; known: project, datastores, environments, compute, pipelines"),
+        (
+            "x = '\ud7ff\U0010ffff'",
+            "unknown key 'x'; known: project, datastores, cache, environments, compute, pipelines",
+        ),
     ],
 )
 def test_wrong_toml(text: str, message: str) -> None:

@@ -268,7 +268,7 @@ def test_a_folder_and_a_file_can_take_each_others_place(project: Folder) -> None
     assert listed(project.root / "build/x") == ["z"]
     shutil.rmtree(project.root / "build/x")
     project.write({"build/x": "a file"})
-    assert project.build().done == ["one"]
+    assert project.build().restored == ["one"]
     assert listed(project.root / "build/x") == ["z"]
 
 

@@ -11,6 +11,7 @@ from mlmake.engine.look import look
 from mlmake.environments.system import System
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.plan.assess import Assessor
+from mlmake.state.cache import Cache
 from mlmake.state.database import connect
 from mlmake.state.digests import Digests
 from mlmake.state.fingerprint import Fingerprints
@@ -62,13 +63,28 @@ def test_before_the_first_build_all_is_stale(project: Folder) -> None:
 
 EDITS: list[tuple[str, Callable[[Folder], object], str, str]] = [
     ("input", lambda p: p.write({"x.txt": "2"}), "a:stale b:maybe c:maybe", "input x changed"),
-    ("output edited", lambda p: p.write({"build/a": "9"}), "a:stale b:maybe c:maybe", "output build/a is not what"),
-    ("output emptied", lambda p: p.write({"build/a": ""}), "a:stale b:maybe c:maybe", "output build/a is not what"),
-    ("output gone", lambda p: os.unlink(p.root / "build/a"), "a:stale b:maybe c:maybe", "output build/a is missing"),
+    (
+        "output edited",
+        lambda p: p.write({"build/a": "9"}),
+        "a:restorable b:maybe c:maybe",
+        "output build/a is not what",
+    ),
+    (
+        "output emptied",
+        lambda p: p.write({"build/a": ""}),
+        "a:restorable b:maybe c:maybe",
+        "output build/a is not what",
+    ),
+    (
+        "output gone",
+        lambda p: os.unlink(p.root / "build/a"),
+        "a:restorable b:maybe c:maybe",
+        "output build/a is missing",
+    ),
     ("input of the end", lambda p: p.write({"y.txt": "2"}), "c:stale", ""),
     ("both ends", lambda p: p.write({"x.txt": "2", "y.txt": "2"}), "a:stale b:maybe c:stale", "input x changed"),
-    ("output of the middle", lambda p: p.write({"build/b": "9"}), "b:stale c:maybe", ""),
-    ("the last", lambda p: p.write({"build/later": "9"}), "later:stale", ""),
+    ("output of the middle", lambda p: p.write({"build/b": "9"}), "b:restorable c:maybe", ""),
+    ("the last", lambda p: p.write({"build/later": "9"}), "later:restorable", ""),
     ("touched", lambda p: os.utime(p.root / "x.txt", (1, 1)), "", ""),
     ("same content", lambda p: p.write({"x.txt": "1", "build/a": "1"}), "", ""),
 ]
@@ -249,7 +265,7 @@ def test_reasons_for_a_step_that_is_settled(chain: Folder) -> None:
     connection = connect(chain.home, create=False)
     digests = Digests(connection)
     looker = Fingerprints(project, digests, connection, System())
-    assessor = Assessor(project, Records(connection), digests, looker)
+    assessor = Assessor(project, Records(connection), digests, looker, Cache(chain.home, project.cache, connection))
     step = project.steps["p.b"]
     assert assessor.reasons(step) == ()
     chain.write({"build/a": "longer"})
@@ -277,8 +293,8 @@ def test_outputs_that_are_folders(project: Folder) -> None:
         lambda: (project.root / "build/d").rename(project.root / "build/away"),
     ):
         edit()
-        assert project.states() == {"a": "stale", "b": "maybe"}
-        assert project.build().done == ["a"]
+        assert project.states() == {"a": "restorable", "b": "maybe"}
+        assert project.build().restored == ["a"]
         assert set(project.states().values()) == {"fresh"}
 
 

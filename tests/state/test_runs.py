@@ -88,8 +88,8 @@ def test_a_number_is_never_given_twice(runs: Runs) -> None:
 
 def test_the_end_of_a_run_is_written_over_its_start(runs: Runs) -> None:
     number = runs.begin(run())
-    runs.end(number, Outcome.FAILED, 20.25, (4, 5, 6))
-    expected = run(number=1, outcome=Outcome.FAILED, ended=20.25, ran=4, fresh=5, failed=6)
+    runs.end(number, Outcome.FAILED, 20.25, (4, 5, 7, 6))
+    expected = run(number=1, outcome=Outcome.FAILED, ended=20.25, ran=4, fresh=5, restored=7, failed=6)
     assert runs.get(number) == expected
     assert runs.last(9) == [expected]
 
@@ -150,7 +150,7 @@ def test_what_stood_when_a_run_ended(runs: Runs) -> None:
 def test_what_a_build_that_died_left_running_is_lost(runs: Runs) -> None:
     for _ in range(3):
         runs.begin(run())
-    runs.end(1, Outcome.DONE, 2.0, (1, 0, 0))
+    runs.end(1, Outcome.DONE, 2.0, (1, 0, 0, 0))
     runs.put(step_run(1, "p.a", Outcome.DONE))
     runs.put(step_run(2, "p.a", Outcome.RUNNING))
     runs.put(step_run(2, "p.b", Outcome.DONE))

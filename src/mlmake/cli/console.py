@@ -21,6 +21,7 @@ from mlmake.model.events import (
     LockWaiting,
     Noticed,
     Planned,
+    Pushing,
     StepBlocked,
     StepFinished,
     StepRetried,
@@ -73,7 +74,7 @@ class Console:
         if event.dry_run:
             self._dry_run(event)
             return
-        may_run = sum(verdict.state in (State.STALE, State.MAYBE) for verdict in event.verdicts.values())
+        may_run = sum(verdict.state.may_run for verdict in event.verdicts.values())
         if may_run and self._is_terminal:
             from mlmake.cli.live import Live
 
@@ -107,6 +108,8 @@ class Console:
         took = seconds_in_words(event.seconds)
         if event.outcome is Outcome.DONE:
             self._say(f"{name} {click.style('done', fg='green')} in {took}")
+        elif event.outcome is Outcome.RESTORED:
+            self._say(f"{name} {click.style('restored', fg='blue')}")
         elif event.outcome is Outcome.CANCELLED:
             self._print(f"{name} {event.message} after {took}", "yellow")
         else:
@@ -138,6 +141,10 @@ class Console:
 
     def _noticed(self, event: Noticed) -> None:
         self._print(event.text, "yellow")
+
+    def _pushing(self, event: Pushing) -> None:
+        if self._live:
+            self._live.pushing(event.left)
 
     def _stopping(self, event: Stopping) -> None:
         self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
@@ -204,6 +211,7 @@ _TOLD_BY: dict[type, Callable[[Console, Any], None]] = {
     StepBlocked: Console._blocked,
     LockWaiting: Console._lock_waiting,
     Noticed: Console._noticed,
+    Pushing: Console._pushing,
     Stopping: Console._stopping,
     Ended: Console._ended,
 }

@@ -27,6 +27,7 @@ class Live:
         self._expected = dict(expected)
         self._left = dict(expected)
         self._running: dict[str, tuple[str, float]] = {}
+        self._pushing = 0
         self._began = time.monotonic()
         self._console = Console(highlight=False)
         self._spinner = Spinner("dots")
@@ -42,6 +43,9 @@ class Live:
             self._left.pop(step, None)
             self._done += 1
 
+    def pushing(self, left: int) -> None:
+        self._pushing = left
+
     def print(self, line: str) -> None:
         self._console.print(Text.from_ansi(line))
 
@@ -56,6 +60,8 @@ class Live:
         more = len(self._running) - _LINES
         if more > 0:
             table.add_row("", Text(f"and {more} more", style="dim"), "")
+        if self._pushing:
+            table.add_row(self._spinner, Text(f"pushing {self._pushing:,} results to the shared cache"), "")
         bar = Table.grid(padding=(0, 2))
         estimate = self._estimate(now)
         bar.add_row(

@@ -24,11 +24,16 @@ COLORS: dict[State | Outcome, str] = {
     State.RESTORABLE: "blue",
     State.BLOCKED: "red",
     Outcome.DONE: "green",
+    Outcome.RESTORED: "blue",
     Outcome.RUNNING: "cyan",
     Outcome.FAILED: "red",
     Outcome.CANCELLED: "yellow",
     Outcome.LOST: "red",
 }
+
+
+NUMBERS = {"ignore_unknown_options": True}
+"""Settings of a command that takes runs: -1 is the newest one and no option."""
 
 
 class Target(click.ParamType[str]):
@@ -90,16 +95,6 @@ def when(moment: float | None) -> str:
 
 def duration(started: float, ended: float | None) -> str:
     return seconds_in_words(ended - started) if ended else "-"
-
-
-def size_in_words(size: int) -> str:
-    """Bytes for people: `1.5 MiB`."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
 
 
 def run_number(word: str, newest: int) -> int:

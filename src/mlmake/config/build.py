@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from cattrs import (
@@ -186,6 +187,22 @@ def _fetch(value: Any, _: object) -> str:
     return cast("str", value)
 
 
+def _caching(value: Any, _: object) -> bool | dict[str, bool]:
+    if isinstance(value, dict):
+        return _each(value, lambda _, item: _expect(item, bool))
+    if not isinstance(value, bool):
+        raise Wrong(f"expected true, false or a table of them by output, got {show(value)}")
+    return value
+
+
+def _word(value: Any, kind: type[Enum]) -> Enum:
+    legal = [each.value for each in kind]
+    if value not in legal:
+        near = nearest(str(value)[:20], legal)
+        raise Wrong(f"expected {' or '.join(map(repr, legal))}, got {show(value)}", near)
+    return kind(value)
+
+
 def _resources(value: Any, _: object) -> Resources:
     read: dict[str, Callable[[Any], Any]] = {"cpus": _amount, "memory": _size, "gpus": _count}
 
@@ -236,6 +253,8 @@ def _converter() -> Converter:
         tables.Amount: _amount,
         tables.Count: _count,
         tables.Fetch: _fetch,
+        tables.Caching: _caching,
+        tables.Size: _size,
         tables.Amount | None: _amount,
         tables.Size | None: _size,
         Resources: _resources,
@@ -246,6 +265,7 @@ def _converter() -> Converter:
     for to, hook in exact.items():
         converter.register_structure_hook_func(_is(to), hook)
     converter.register_structure_hook_func(lambda to: cast("object", get_origin(to)) is dict, _items)
+    converter.register_structure_hook_func(lambda to: isinstance(to, type) and issubclass(to, Enum), _word)
     return converter
 
 

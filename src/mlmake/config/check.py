@@ -36,6 +36,7 @@ def check_step(scope: Scope, spec: StepSpec, where: str) -> None:
     for name in spec.metrics:
         if name in spec.outputs:
             scope.problems.tell(f"{where}.metrics", f"{show(name)} is the name of an output already")
+    _check_cache(scope, spec, where)
     for key, texts in _texts(spec.kind):
         _check_placeholders(scope, spec, key, texts, where)
     if spec.matrix:
@@ -44,6 +45,14 @@ def check_step(scope: Scope, spec: StepSpec, where: str) -> None:
         _check_code(scope, pattern, f"{where}.code", is_script=False)
     for script in spec.kind.code().scripts:
         _check_code(scope, script, f"{where}.script", is_script=True)
+
+
+def _check_cache(scope: Scope, spec: StepSpec, where: str) -> None:
+    outputs = [*spec.outputs, *spec.metrics]
+    for name in spec.cache if isinstance(spec.cache, Mapping) else ():
+        if name not in outputs:
+            near = scope.problems.near(name, outputs)
+            scope.problems.tell(f"{where}.cache", f"the step has no output {show(name)}", near)
 
 
 def check_params(problems: Problems, params: Mapping[str, Value], where: str) -> None:

@@ -15,10 +15,11 @@ from mlmake.config.build import Wrong, build, keys_of, unknown_key
 from mlmake.config.check import check_params
 from mlmake.config.expand import expand
 from mlmake.config.override import override
-from mlmake.config.places import NAME, NAME_RULE, SCHEMES, datastore
+from mlmake.config.places import NAME, NAME_RULE, SCHEMES, datastore, shared_store
 from mlmake.config.problems import Problems, at, below, show
 from mlmake.config.scope import Declared
 from mlmake.errors import ConfigError, MlmakeError, Problem, UsageError, nearest
+from mlmake.model.caching import CachePolicy
 from mlmake.model.data import Datastore, Value
 from mlmake.model.project import FILE, Compute, Environment, Pipeline, Project
 from mlmake.model.resources import Resources
@@ -27,7 +28,7 @@ from mlmake.registry import KINDS
 
 T = TypeVar("T")
 _BY_KEY = {"script": "python", "command": "command"}
-_SECTIONS = ["project", "datastores", "environments", "compute", "pipelines"]
+_SECTIONS = ["project", "datastores", "cache", "environments", "compute", "pipelines"]
 _COMMON = tuple(keys_of(tables.StepTable))
 _BASES = ("python", "conda", "image", "dockerfile")
 _FIRST_STEP = "a step is a table [pipelines.NAME.steps.NAME]"
@@ -135,6 +136,7 @@ class _Reader:
         self._check_sections()
         head = self._build(self._section("project"), tables.ProjectTable, "project") or tables.ProjectTable()
         stores = self._each("datastores", self._datastore)
+        cache = self._cache(self._section("cache"), stores)
         environments = self._each("environments", self._environment)
         computes = self._each("compute", self._compute)
         pipelines = self._each("pipelines", self._pipeline)
@@ -145,6 +147,7 @@ class _Reader:
             name=head.name or os.path.basename(self.root),
             default=head.default,
             datastores=stores,
+            cache=cache,
             environments=environments,
             computes=computes,
         )
@@ -202,6 +205,30 @@ class _Reader:
         else:
             self.problems.tell(where, f"expected a folder, a URL or a table with 'url', got {show(value)}")
         return Datastore(name, ".")
+
+    def _cache(self, value: Mapping[str, Any], stores: Mapping[str, Datastore]) -> CachePolicy:
+        table = self._build(value, tables.CacheTable, "cache")
+        if table is None:
+            return CachePolicy()
+        url, options = "", {}
+        if table.remote:
+            try:
+                store = shared_store(table.remote, self.root, stores)
+                url, options = store.url, dict(store.options)
+            except Wrong as wrong:
+                self.problems.tell("cache.remote", wrong.what, wrong.near)
+        elif "mode" in value:
+            self.problems.tell("cache", "'mode' is that of the shared cache: name it with 'remote'")
+        return CachePolicy(
+            enabled=table.enabled,
+            link=table.link,
+            size=table.size,
+            runs=table.runs,
+            remote=url,
+            name=table.remote,
+            options=options,
+            mode=table.mode,
+        )
 
     def _environment(self, name: str, value: Any, where: str) -> Environment:
         table = self._build(value, tables.EnvironmentTable, where)

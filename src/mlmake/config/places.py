@@ -84,6 +84,17 @@ def datastore(name: str, url: str, options: Mapping[str, object]) -> Datastore:
     return Datastore(name, url, options)
 
 
+def shared_store(text: str, root: str, stores: Mapping[str, Datastore]) -> Datastore:
+    """The place of the shared cache: a URL or a path on a datastore, with the datastore's options. Raises Wrong."""
+    url = _URL.fullmatch(text)
+    if url is None:
+        raise Wrong(f"{show(text)} is no URL", f"file://{text}" if text.startswith("/") else "", "such as s3://…")
+    location = locate(text if url["rest"] else f"{text}.", root, stores)
+    store = stores.get(url["name"]) if not url["chain"] else None
+    place = location.path if location.is_remote else f"file://{location.path}"
+    return Datastore("cache", place, store.options if store else {})
+
+
 def store_folder(store: Datastore, root: str) -> str:
     """The absolute folder of a local datastore."""
     return os.path.normpath(os.path.join(root, os.path.expanduser(store.url.removeprefix("file://"))))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, NewType
 
+from mlmake.model.caching import Link, Mode
 from mlmake.model.data import Scalar, Value
 from mlmake.model.resources import Resources
 
@@ -27,6 +28,8 @@ Count = NewType("Count", int)
 """A whole number, zero or more."""
 Fetch = NewType("Fetch", str)
 """`always` or `needed`."""
+Caching = NewType("Caching", object)
+"""true or false, or a table with one of them for each output."""
 
 
 def setting(doc: str, default: Any = MISSING) -> Any:
@@ -57,6 +60,21 @@ class EnvironmentTable:
     packages: tuple[str, ...] = setting("Requirements to install.", ())
     requirements: str = setting("A requirements file to install.", "")
     variables: tuple[str, ...] = setting("Environment variables that count as facts.", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheTable:
+    """`[cache]`: results by content, so that none is computed twice; see how-to/cache."""
+
+    enabled: bool = setting("`false` keeps nothing and restores nothing.", True)
+    link: Link = setting(
+        "How a result comes out: `copy` (a reflink where the system can), or read-only by `hardlink` or `symlink`.",
+        Link.COPY,
+    )
+    size: Size = setting("Beyond this, what nobody needs goes, least recently used first: `50GiB`.", 0)
+    runs: Count = setting("What so many of the newest runs wrote counts as needed.", 10)
+    remote: str = setting("The shared cache: an fsspec URL such as `s3://…`, or a path on a datastore.", "")
+    mode: Mode = setting("What is done with the shared cache: `read`, `write` or `read-write`.", Mode.BOTH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,5 +161,6 @@ class StepTable:
     retries: Count = setting("How often a failed attempt is tried again.", 0)
     timeout: Duration = setting("When an attempt is ended, such as `2h`.", 0.0)
     in_place: bool = setting("The script writes to the real output paths; old outputs are set aside meanwhile.", False)
+    cache: Caching = setting("`false` keeps no result; `{ NAME = false }` leaves out one output.", True)
     reuse: bool = setting("`false` runs it in every build.", True)
     version: Salt = setting("A salt: another value makes it stale.", "")

@@ -214,7 +214,7 @@ class Runner(DoitRunner):  # type: ignore[misc]
             for result in self._jobs.wait():
                 node = nodes.pop(result.step.id)
                 self.outcomes[result.outcome] += 1
-                failure = None if result.outcome is Outcome.DONE else TaskFailed(result.outcome.value)
+                failure = None if result.outcome.is_good else TaskFailed(result.outcome.value)
                 self.process_task_result(node, failure)
                 self._feed(task_dispatcher, node, nodes)
 

@@ -5,75 +5,47 @@ from __future__ import annotations
 import heapq
 import os
 import queue
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from mlmake.engine.ledger import Contents, Ledger, Moment
+from mlmake.engine.attempt import (
+    Attempt,
+    Found,
+    Hashed,
+    Queued,
+    Result,
+    damaged,
+    deadline,
+    describe_exit,
+    discarded,
+    hashed,
+    is_as_kept,
+    is_small,
+    is_small_in,
+)
+from mlmake.engine.ledger import Ledger
 from mlmake.engine.request import call_for, environment_for, job_for
+from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.staging import Spares, Stage, stage
+from mlmake.engine.staging import Spares, stage
 from mlmake.environments.base import Software
 from mlmake.executors.base import Executor
 from mlmake.home import Home
 from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
 from mlmake.model.job import Finished
 from mlmake.model.project import Project
-from mlmake.model.reason import Reason
+from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
-_HASH_INLINE = 8 << 20
-"""Outputs of fewer bytes are hashed at once: handing them to a thread would cost more."""
-
-
-@dataclass(order=True, slots=True)
-class _Queued:
-    rank: tuple[float, int]
-    step: Step = field(compare=False)
-    reasons: tuple[Reason, ...] = field(compare=False)
-    number: int = field(compare=False, default=1)
-    not_before: float = field(compare=False, default=0.0)
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One attempt of a step from its start to its end."""
-
-    queued: _Queued
-    lease: Lease
-    stage: Stage
-    before: Moment
-    step_run: StepRun
-    deadline: float | None
-    timed_out: bool = False
-
-    @property
-    def step(self) -> Step:
-        return self.queued.step
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A step ended for good."""
-
-    step: Step
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class _Hashed:
-    attempt: Attempt
-    contents: Contents | None
-    problem: str = ""
 
 
 class Jobs:
@@ -88,7 +60,11 @@ class Jobs:
         slots: Slots,
         software: Software,
         sink: Sink,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
+        self._looking = 0
+        self._is_dropping = False
         self._project = project
         self._home = Home(project.root)
         self._run = run
@@ -100,22 +76,25 @@ class Jobs:
         self._sink = sink
         self._host = socket.gethostname()
         self._spares = Spares()
-        self._queue: list[_Queued] = []
-        self._resting: list[_Queued] = []
+        self._queue: list[Queued] = []
+        self._resting: list[Queued] = []
+        self._restorable: deque[Queued] = deque()
         self._running: dict[str, Attempt] = {}
         self._hashing = 0
         self._results: list[Result] = []
-        self._arrivals: queue.SimpleQueue[Finished | _Hashed | Exception | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Finished | Hashed | Found | Exception | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="mlmake-hash")
         self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
         self._closed = False
+        self._is_cache_told = False
         self._cancelling = False
         self.edited: list[str] = []
 
     @property
     def busy(self) -> int:
         """Steps that are queued, running or being settled."""
-        return len(self._queue) + len(self._resting) + len(self._running) + self._hashing
+        waiting = len(self._queue) + len(self._resting) + len(self._restorable)
+        return waiting + self._looking + len(self._running) + self._hashing + len(self._results)
 
     @property
     def running(self) -> int:
@@ -123,19 +102,36 @@ class Jobs:
 
     def put(self, step: Step, reasons: tuple[Reason, ...], remaining: float, order: int) -> None:
         """Queue a step that may start now; `remaining` is the longest path, in seconds, from its start to the end."""
-        heapq.heappush(self._queue, _Queued((-remaining, order), step, reasons))
+        queued = Queued((-remaining, order), step, reasons)
+        found = None
+        if all(reason.cause is not Cause.FORCED for reason in reasons):
+            found = self._ledger.look_up(step, is_shared=bool(self._sharing and self._sharing.reads))
+        if found and found.action:
+            self._restorable.append(replace(queued, restorable=(found.before, found.action)))
+        elif found and self._sharing and self._sharing.reads:
+            self._looking += 1
+            before = found.before
+            self._sharing.look_up(found.key, lambda record: self._arrivals.put(Found(queued, before, record)))
+        else:
+            heapq.heappush(self._queue, queued)
 
     def wait(self) -> list[Result]:
         """Start what fits, then wait until something happens; the steps that ended for good, often none."""
         self._start_ready()
-        if not self._results and (self._running or self._hashing or self._resting):
-            self._take_arrivals()
+        if self._restorable:
+            self._restore(self._restorable.popleft())
+        is_idle = not self._results and not self._restorable
+        self._take_arrivals(is_idle and bool(self._running or self._hashing or self._resting or self._looking))
+        if self._sharing:
+            self._sharing.tell(self._sink)
         results, self._results = self._results, []
         return results
 
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
+        self._is_dropping = True
         self._queue.clear()
+        self._restorable.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
             tried = replace(queued, number=queued.number - 1)
@@ -182,7 +178,7 @@ class Jobs:
         for queued in waiting:
             heapq.heappush(self._queue, queued)
 
-    def _start(self, queued: _Queued, lease: Lease) -> None:
+    def _start(self, queued: Queued, lease: Lease) -> None:
         step = queued.step
         step_run = self._new_step_run(queued)
         before = self._ledger.look(step)
@@ -205,7 +201,7 @@ class Jobs:
             message = f"cannot start {job.argv[0]}: {about}{error.strerror or error}"
             self._fail_unstarted(queued, step_run, message)
             return
-        self._follow(handle, Attempt(queued, lease, place, before, step_run, _deadline(step)))
+        self._follow(handle, Attempt(queued, lease, place, before, step_run, deadline(step)))
         self._ledger.started(step_run)
         self._sink(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
 
@@ -215,7 +211,7 @@ class Jobs:
             self._watcher.start()
         self._executor.wake()
 
-    def _new_step_run(self, queued: _Queued) -> StepRun:
+    def _new_step_run(self, queued: Queued) -> StepRun:
         return StepRun(
             run=self._run,
             step=queued.step.id,
@@ -227,13 +223,52 @@ class Jobs:
             reasons=queued.reasons,
         )
 
-    def _fail_unstarted(self, queued: _Queued, step_run: StepRun, message: str) -> None:
+    def _fail_unstarted(self, queued: Queued, step_run: StepRun, message: str) -> None:
         log = os.path.join(self._project.root, step_run.log)
         with suppress(OSError):
             os.makedirs(os.path.dirname(log), exist_ok=True)
             with open(log, "a", encoding="utf-8") as file:
                 file.write(f"mlmake: {message}\n")
         self._end_badly(step_run, queued.step, Outcome.FAILED, message)
+
+    # Restoring.
+
+    def _restore(self, queued: Queued) -> None:
+        """Bring a step's outputs out of the cache; if they cannot be had after all, it runs."""
+        if queued.restorable is None:
+            raise AssertionError("only what was found in the cache is put here")
+        before, action = queued.restorable
+        place = stage(self._home, queued.step, self._run, self._spares)
+        step_run = replace(self._new_step_run(queued), log=action.log)
+        attempt = Attempt(queued, Lease({}), place, before, step_run, None, restored=action)
+        try:
+            place.prepare()
+        except OSError as error:
+            self._settle(Hashed(attempt, None, str(error)))
+            return
+        self._hash(attempt, is_small_in(self._ledger.cache.objects, action))
+
+    def _looked_up(self, found: Found) -> None:
+        """What the shared cache has for a step."""
+        action = self._ledger.adopt(found.queued.step, found.record.action) if found.record else None
+        if self._is_dropping:
+            return
+        if action:
+            self._restorable.append(replace(found.queued, restorable=(found.before, action)))
+        else:
+            heapq.heappush(self._queue, found.queued)
+
+    def _not_restored(self, attempt: Attempt, problem: str) -> None:
+        """Say what was wrong with the cache, take what is damaged out of it, and run the step."""
+        objects = self._ledger.cache.objects
+        unsound = damaged(objects, attempt.restored) if attempt.restored else []
+        for digest, kind in unsound:
+            objects.set_aside(digest, kind)
+        if unsound:
+            problem = f"damaged in the cache, and set aside there: {', '.join(digest for digest, _ in unsound)}"
+        self._sink(Noticed(f"{self._project.shown(attempt.step.id)} cannot be restored and runs: {problem}"))
+        discarded(attempt, "")
+        heapq.heappush(self._queue, replace(attempt.queued, restorable=None))
 
     # Waiting.
 
@@ -246,15 +281,18 @@ class Jobs:
         except Exception as error:
             self._arrivals.put(error)
 
-    def _take_arrivals(self) -> None:
+    def _take_arrivals(self, is_patient: bool) -> None:
         try:
-            arrival = self._arrivals.get(timeout=self._patience())
+            arrival = self._arrivals.get(is_patient, timeout=self._patience() if is_patient else None)
         except queue.Empty:
             arrival = None
         while True:
             if isinstance(arrival, Finished):
                 self._finished(arrival)
-            elif isinstance(arrival, _Hashed):
+            elif isinstance(arrival, Found):
+                self._looking -= 1
+                self._looked_up(arrival)
+            elif isinstance(arrival, Hashed):
                 self._hashing -= 1
                 self._settle(arrival)
             elif arrival is not None:
@@ -295,50 +333,63 @@ class Jobs:
             hint = "" if attempt.step.spec.in_place else "; it must write to the path that it is handed"
             self._failed(attempt, f"it ended well but did not write its output {names}{hint}", 0)
         else:
-            self._hash(attempt)
+            self._hash(attempt, is_small(attempt.stage))
 
-    def _hash(self, attempt: Attempt) -> None:
-        self._hashing += 1
-        if _bytes_of(attempt.stage) <= _HASH_INLINE:
-            self._hashing -= 1
-            self._settle(_hashed(attempt, self._ledger.hash))
+    def _hash(self, attempt: Attempt, is_small: bool) -> None:
+        """Look at what a step wrote, or bring what it would have written, and settle it: at once if it is little."""
+        if is_small:
+            self._settle(hashed(attempt, self._ledger.hash))
         else:
+            self._hashing += 1
             self._pool.submit(self._hash_apart, attempt)
 
     def _hash_apart(self, attempt: Attempt) -> None:
         try:
-            self._arrivals.put(_hashed(attempt, self._ledger.hash_apart))
+            self._arrivals.put(hashed(attempt, self._ledger.hash_apart))
         except Exception as error:  # a bug must end the build, not leave it waiting
             self._arrivals.put(error)
 
-    def _settle(self, hashed: _Hashed) -> None:
-        attempt = hashed.attempt
-        if hashed.contents is None:
+    def _settle(self, hashed: Hashed) -> None:
+        attempt, contents = hashed.attempt, hashed.contents
+        if attempt.restored and (contents is None or not is_as_kept(contents, attempt.restored)):
+            self._not_restored(attempt, hashed.problem)
+            return
+        if contents is None:
             self._failed(attempt, hashed.problem, 0)
             return
         try:
-            edited, unreadable = self._ledger.settle(attempt.stage, attempt.before, hashed.contents, attempt.step_run)
+            settled = self._ledger.settle(attempt.stage, attempt.before, contents, attempt.step_run, attempt.restored)
         except OSError as error:
             self._failed(attempt, f"cannot put its output into place: {error}", 0)
             return
-        for fact in edited:
+        for fact in settled.edited:
             self.edited.append(f"{fact} of {self._project.shown(attempt.step.id)}")
-        for text in unreadable:
+        for text in settled.unreadable:
             self._sink(Noticed(f"{self._project.shown(attempt.step.id)}: {text}"))
-        self._tell_end(attempt.step_run, attempt.step, Outcome.DONE, "")
+        if settled.action and self._sharing:
+            self._sharing.give(settled.action)
+        if contents.problem:
+            self._tell_not_kept(attempt.step, contents.problem)
+        self._tell_end(attempt.step_run, attempt.step, Outcome.RESTORED if attempt.restored else Outcome.DONE, "")
+
+    def _tell_not_kept(self, step: Step, problem: str) -> None:
+        """The build stands without its cache; that it has a trouble is told once."""
+        if not self._is_cache_told:
+            self._is_cache_told = True
+            self._sink(Noticed(f"what {self._project.shown(step.id)} wrote cannot be kept in the cache: {problem}"))
 
     def _failed(self, attempt: Attempt, message: str, exit_code: int) -> None:
         queued = attempt.queued
         if queued.number > attempt.step.spec.retries:
             self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
             return
-        message = _discarded(attempt, message)
+        message = discarded(attempt, message)
         delay = min(_FIRST_DELAY * 2 ** (queued.number - 1), _LONGEST_DELAY)
         self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
         self._resting.append(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
-        message = _discarded(attempt, message)
+        message = discarded(attempt, message)
         self._end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
 
     def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
@@ -349,37 +400,3 @@ class Jobs:
         seconds = time.time() - step_run.started
         self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
         self._results.append(Result(step, outcome))
-
-
-def _hashed(attempt: Attempt, hash_: Callable[[Stage], Contents]) -> _Hashed:
-    try:
-        return _Hashed(attempt, hash_(attempt.stage))
-    except OSError as error:
-        return _Hashed(attempt, None, f"cannot read its output {error.filename}: {error.strerror}")
-
-
-def _discarded(attempt: Attempt, message: str) -> str:
-    """Drop what an attempt wrote; `message`, and what went wrong in that."""
-    try:
-        attempt.stage.discard()
-    except OSError as error:
-        return f"{message}; what it wrote cannot be cleared away: {error}"
-    return message
-
-
-def _deadline(step: Step) -> float | None:
-    return time.monotonic() + step.spec.timeout if step.spec.timeout else None
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words: `exit code 2`, `killed by SIGKILL (out of memory?)`."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-def _bytes_of(place: Stage) -> int:
-    """The bytes of a step's outputs; a folder counts as large without being looked through."""
-    sizes = [_HASH_INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()]
-    return sum(sizes)

@@ -13,14 +13,17 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
+from mlmake.engine.keeping import bring, keep
 from mlmake.engine.staging import Stage
 from mlmake.environments.base import Software
+from mlmake.home import Home
 from mlmake.model.data import Value
 from mlmake.model.project import Project
 from mlmake.model.reason import Reason, Verdict
 from mlmake.model.run import Item, Outcome, Record, StepRun
 from mlmake.model.step import Step
 from mlmake.plan.assess import Assessor
+from mlmake.state.cache import Action, Cache, Kept, key_of, key_of_facts
 from mlmake.state.database import empty, transaction
 from mlmake.state.digests import Digests
 from mlmake.state.fingerprint import EDITED, Fingerprint, Fingerprints
@@ -38,11 +41,33 @@ class Moment(NamedTuple):
     stamps: Mapping[str, tuple[tuple[int, ...], ...]]
 
 
+class Lookup(NamedTuple):
+    """A step's facts at one moment, their digest, and what the cache has for them."""
+
+    before: Moment
+    key: str
+    action: Action | None
+
+
+class Settled(NamedTuple):
+    """What there is to tell of a step that was settled: facts that were edited while it ran, metrics that could not
+    be read, and the action that is new in the cache."""
+
+    edited: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    action: Action | None
+
+
 class Contents(NamedTuple):
-    """What a step's outputs hold, and what was learnt in looking if that was done apart."""
+    """What a step's outputs hold, and what was learnt in looking if that was done apart.
+
+    `kept` is what of it the cache has now, None where it takes nothing; `problem` is why it could not.
+    """
 
     outputs: tuple[Item, ...]
     learnt: Digests | None = None
+    kept: tuple[Kept, ...] | None = None
+    problem: str = ""
 
 
 class Ledger:
@@ -58,7 +83,8 @@ class Ledger:
         self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
         self.fingerprints = Fingerprints(project, self.digests, connection, software)
-        self._assessor = Assessor(project, self.records, self.digests, self.fingerprints)
+        self.cache = Cache(Home(project.root), project.cache, connection)
+        self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache)
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
         """A verdict for each of `steps`, which stand in order."""
@@ -82,30 +108,58 @@ class Ledger:
         with transaction(self._connection):
             self.runs.put(step_run)
 
-    def hash(self, stage: Stage) -> Contents:
-        """The contents of what a step wrote, still in its private places. Raises OSError."""
-        return Contents(tuple(_items(stage, self.digests)))
+    def look_up(self, step: Step, *, is_shared: bool) -> Lookup | None:
+        """What the cache has for a step whose facts are all known now; None if nobody could have anything."""
+        if not self.cache.policy.enabled or (self.cache.actions.is_empty and not is_shared):
+            return None
+        moment = self.look(step)
+        key = key_of(step, moment.fingerprint)
+        return Lookup(moment, key, self._assessor.restorable(step, moment.fingerprint)) if key else None
 
-    @staticmethod
-    def hash_apart(stage: Stage) -> Contents:
+    def adopt(self, step: Step, action: Action) -> Action | None:
+        """Take over what the shared cache has for a step; None if it cannot be restored from that."""
+        with transaction(self._connection):
+            self.cache.actions.put(action)
+        return action if self.cache.is_restorable(action, step, self.digests.of) else None
+
+    def pushed(self, keys: Iterable[str]) -> None:
+        """Note what the shared cache has now."""
+        with transaction(self._connection):
+            for key in keys:
+                self.cache.actions.pushed(key)
+
+    def hash(self, stage: Stage, restored: Action | None = None) -> Contents:
+        """The contents of what a step wrote, still in its private places, and kept now. Raises OSError."""
+        return self._contents(stage, self.digests, restored)
+
+    def hash_apart(self, stage: Stage, restored: Action | None = None) -> Contents:
         """As `hash`, for another thread: nothing that is ours is touched before `settle` takes it over."""
         with closing(empty()) as connection:
             digests = Digests(connection, whole=False)
-            return Contents(tuple(_items(stage, digests)), digests)
+            return self._contents(stage, digests, restored)._replace(learnt=digests)
+
+    def _contents(self, stage: Stage, digests: Digests, restored: Action | None) -> Contents:
+        if restored:
+            bring(self.cache, stage, restored)
+        items = tuple(_items(stage, digests))
+        if restored or not self.cache.policy.enabled or not stage.step.spec.reuse:
+            return Contents(items)
+        try:
+            return Contents(items, kept=keep(self.cache, stage, items, digests))
+        except OSError as error:
+            return Contents(items, problem=f"{error.strerror or error} ({error.filename})")
 
     def settle(
-        self, stage: Stage, before: Moment, contents: Contents, step_run: StepRun
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Make a step's outputs real and remember its run, in one transaction.
-
-        Gives the facts that were edited while it ran, and the metrics that could not be read.
-        """
+        self, stage: Stage, before: Moment, contents: Contents, step_run: StepRun, restored: Action | None = None
+    ) -> Settled:
+        """Make a step's outputs real and remember its run, or that it was spared one, in one transaction."""
         if contents.learnt is not None:
             self.digests.adopt(contents.learnt)
         stage.commit(self.digests)
         facts, edited = self._facts_read(stage.step, before)
         metrics, unreadable = _metrics(stage.step)
         ended = time.time()
+        seconds = restored.seconds if restored else ended - step_run.started
         record = Record(
             step=stage.step.id,
             run=stage.run,
@@ -113,11 +167,11 @@ class Ledger:
             inputs=before.fingerprint.inputs,
             outputs=contents.outputs,
             finished=ended,
-            seconds=ended - step_run.started,
+            seconds=seconds,
         )
         done = replace(
             step_run,
-            outcome=Outcome.DONE,
+            outcome=Outcome.RESTORED if restored else Outcome.DONE,
             ended=ended,
             exit_code=0,
             facts=facts,
@@ -128,9 +182,10 @@ class Ledger:
             self.records.put(record)
             self.records.keep_texts(before.fingerprint.code)
             self.runs.put(done)
+            action = self._put_action(done, contents, seconds, restored)
             self._save_memo()
         stage.finish()
-        return edited, unreadable
+        return Settled(edited, unreadable, action)
 
     def failed(self, step_run: StepRun) -> None:
         """Remember a run that gave nothing; the last good record stays."""
@@ -142,6 +197,18 @@ class Ledger:
         if self.digests.learnt:
             with transaction(self._connection):
                 self._save_memo()
+
+    def _put_action(self, done: StepRun, contents: Contents, seconds: float, restored: Action | None) -> Action | None:
+        if restored:
+            self.cache.actions.touch(restored.key)
+            return None
+        key = key_of_facts(done.facts) if contents.kept else ""
+        if not key or contents.kept is None:
+            return None
+        action = Action(key=key, step=done.step, outputs=contents.kept, run=done.run, seconds=seconds, log=done.log)
+        policy = self.cache.policy
+        self.cache.actions.put(action, owed=bool(policy.remote) and policy.mode.writes)
+        return action
 
     def _save_memo(self) -> None:
         self.digests.save()

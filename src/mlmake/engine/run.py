@@ -66,8 +66,7 @@ class _Plan:
 
     @property
     def may_run(self) -> list[Step]:
-        states = (State.STALE, State.MAYBE)
-        return [step for step in self.steps if self.verdicts[step.id].state in states]
+        return [step for step in self.steps if self.verdicts[step.id].state.may_run]
 
     @property
     def blocked(self) -> list[str]:
@@ -182,22 +181,30 @@ def _run(
         return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
     from mlmake.engine import dodo
     from mlmake.engine.jobs import Jobs
+    from mlmake.engine.sharing import sharing_of
 
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
-    jobs = Jobs(project, number, ledger, executor, slots, System(), sink)
+    sharing = sharing_of(ledger.cache)
+    jobs = Jobs(project, number, ledger, executor, slots, System(), sink, sharing)
     runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
     with heeded(runner.stop, (signal.SIGINT, *ENDING)):
         try:
             dodo.run(runner)
+            if sharing:
+                sharing.finish(sink, lambda: bool(runner.stopped))
         finally:
             jobs.close()
+            if sharing:
+                sharing.close()
+                ledger.pushed(sharing.pushed())
         outcomes = runner.outcomes
         summary = Summary(
             ran=outcomes[Outcome.DONE],
             fresh=fresh + runner.spared,
+            restored=outcomes[Outcome.RESTORED],
             failed=outcomes[Outcome.FAILED],
             blocked=blocked + runner.blocked,
             cancelled=outcomes[Outcome.CANCELLED],
@@ -231,4 +238,4 @@ def _end(ledger: Ledger, connection: sqlite3.Connection, number: int, summary: S
     elif summary.failed or summary.blocked:
         outcome = Outcome.FAILED
     with transaction(connection):
-        ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.failed))
+        ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.restored, summary.failed))

@@ -88,6 +88,13 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushing:
+    """All steps have ended; so many results are still on their way into the shared cache. Told again and again."""
+
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """A signal asked to stop; running steps are being ended."""
 
@@ -111,6 +118,7 @@ Event: TypeAlias = (
     | StepSpared
     | StepBlocked
     | Noticed
+    | Pushing
     | Stopping
     | Ended
 )

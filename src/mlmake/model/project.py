@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlmake.model.caching import CachePolicy
 from mlmake.model.data import Datastore, Value
 from mlmake.model.resources import Resources
 from mlmake.model.step import Step
@@ -69,6 +70,7 @@ class Project:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     computes: Mapping[str, Compute] = field(default_factory=dict)
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
+    cache: CachePolicy = field(default_factory=CachePolicy)
     steps: Mapping[str, Step] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,6 +15,11 @@ class State(Enum):
     RESTORABLE = "restorable"  # stale, but its outputs are in the cache
     BLOCKED = "blocked"  # it cannot run: an input is missing, or a step before it cannot run
 
+    @property
+    def may_run(self) -> bool:
+        """A build has something to do here, though it may turn out to be little."""
+        return self in (State.STALE, State.MAYBE, State.RESTORABLE)
+
 
 class Cause(Enum):
     """The kinds of reason; the value is the sentence, filled from a reason's fields."""

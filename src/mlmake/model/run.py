@@ -15,9 +15,15 @@ class Outcome(Enum):
 
     RUNNING = "running"
     DONE = "done"
+    RESTORED = "restored"  # its outputs came out of the cache
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"  # mlmake died while it ran
+
+    @property
+    def is_good(self) -> bool:
+        """The step's outputs stand."""
+        return self in (Outcome.DONE, Outcome.RESTORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,25 @@ class Run:
     ran: int = 0
     fresh: int = 0
     failed: int = 0
+    restored: int = 0
+
+
+class Ending(Enum):
+    """How an output of a past run stands after all."""
+
+    RESTORED = "restored"
+    THERE = "there"  # it stands in its place already
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """One output of a past run: its step, how the user wrote its place, how it stands, and why it is missing."""
+
+    step: str
+    text: str
+    ending: Ending
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,3 +147,13 @@ def seconds_in_words(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def size_in_words(size: int) -> str:
+    """Bytes for people: `1.5 MiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

@@ -59,6 +59,7 @@ class StepSpec:
         timeout: seconds after which an attempt is ended; 0 for none.
         in_place: the script writes to the real output paths.
         reuse: False runs it in every build.
+        cache: False keeps no result; a table says so by output.
         version: a salt; changing it makes the step stale.
     """
 
@@ -80,7 +81,12 @@ class StepSpec:
     timeout: float = 0.0
     in_place: bool = False
     reuse: bool = True
+    cache: bool | Mapping[str, bool] = True
     version: str = ""
+
+    def caches(self, output: str) -> bool:
+        """Whether what stands at an output is kept in the cache."""
+        return self.cache if isinstance(self.cache, bool) else self.cache.get(output, True)
 
 
 @dataclass(frozen=True, slots=True)

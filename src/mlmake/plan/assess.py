@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Record
 from mlmake.model.step import Step
 from mlmake.plan.staleness import NEVER_RAN, Contents, differences, verdict
-from mlmake.state.digests import Digests
+from mlmake.state.cache import Action, Cache
+from mlmake.state.digests import Digest, Digests
 from mlmake.state.fingerprint import Fingerprint, Fingerprints
 from mlmake.state.records import Records
 
@@ -19,8 +21,11 @@ FRESH = Verdict(state=State.FRESH)
 class Assessor:
     """Judges steps by the state and by what is on disk."""
 
-    def __init__(self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints) -> None:
+    def __init__(
+        self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints, cache: Cache
+    ) -> None:
         self._project = project
+        self._cache = cache
         self._records = records
         self._digests = digests
         self._fingerprints = fingerprints
@@ -28,13 +33,39 @@ class Assessor:
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
         """A verdict per step; `steps` in an order in which each stands after all before it."""
         verdicts: dict[str, Verdict] = {}
+        foreseen: set[str] = set()
 
         def is_final(step: str) -> bool:
             return verdicts.get(step, FRESH).state is State.FRESH
 
         for step in steps:
-            verdicts[step.id] = self._judge(step, step.id in forced, is_final, verdicts)
+            judged = self._judge(step, step.id in forced, is_final, verdicts)
+            if judged.state in (State.STALE, State.MAYBE) and step.id not in forced:
+                judged = self._foresee(step, judged, verdicts, foreseen)
+            verdicts[step.id] = judged
+        self._fingerprints.expect_nothing()
         return verdicts
+
+    def _foresee(self, step: Step, judged: Verdict, verdicts: Mapping[str, Verdict], foreseen: set[str]) -> Verdict:
+        """Restorable, if the cache has what a step would write; what it reads may be restorable too.
+
+        `foreseen` are steps whose outputs are known beforehand: restorable ones, and those that will be fresh then.
+        """
+        is_known = all(verdicts.get(each, FRESH).state is State.FRESH or each in foreseen for each in step.upstream)
+        if self._cache.is_empty or not is_known:
+            return judged
+        fingerprint = self._fingerprints.of(step)
+        if not self.own_reasons(step, fingerprint):
+            foreseen.add(step.id)
+            return judged
+        action = self.restorable(step, fingerprint)
+        if action is None:
+            return judged
+        foreseen.add(step.id)
+        places = {output.name: output.location.path for output in step.outputs}
+        for kept in action.outputs:
+            self._fingerprints.expect(places[kept.name], Digest(kept.digest, kept.size))
+        return replace(judged, state=State.RESTORABLE)
 
     def reasons(self, step: Step) -> tuple[Reason, ...]:
         """Why a step must run, now that all before it are settled; () if it is fresh."""
@@ -70,3 +101,7 @@ class Assessor:
         upstream = {shown(each): verdicts.get(each, FRESH).state for each in step.producers}
         after = {shown(each): verdicts.get(each, FRESH).state for each in step.after}
         return verdict(reasons, fingerprint, upstream, after)
+
+    def restorable(self, step: Step, fingerprint: Fingerprint) -> Action | None:
+        """What the cache has for the facts of a step."""
+        return self._cache.find(step, fingerprint, self._digests.of)

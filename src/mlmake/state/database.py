@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from mlmake.errors import StateError
 from mlmake.home import Home
 
-VERSION = 1
+VERSION = 2
 _MOVE_AWAY = "move it away (`mv .mlmake/state.db .mlmake/state.db.damaged`): every step runs once more"
 _CIRCUMSTANCES = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
@@ -47,6 +47,16 @@ CREATE TABLE records (
     step TEXT PRIMARY KEY, run INTEGER, finished REAL, seconds REAL, facts TEXT, inputs TEXT, outputs TEXT
 ) WITHOUT ROWID;
 """
+_ADDED = {
+    2: """
+        CREATE TABLE actions (
+            key TEXT PRIMARY KEY, step TEXT, run INTEGER, seconds REAL, log TEXT, outputs TEXT, used REAL, owed INTEGER
+        ) WITHOUT ROWID;
+        CREATE INDEX actions_by_use ON actions (used);
+        ALTER TABLE runs ADD COLUMN restored INTEGER DEFAULT 0
+    """,
+}
+"""What each later version added to the first."""
 
 
 def connect(home: Home, *, create: bool) -> sqlite3.Connection:
@@ -74,7 +84,7 @@ def connect(home: Home, *, create: bool) -> sqlite3.Connection:
 def empty() -> sqlite3.Connection:
     """A state that knows nothing and keeps nothing."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(_SCHEMA)
+    connection.executescript(";".join([_SCHEMA, *_ADDED.values()]))
     return connection
 
 
@@ -97,7 +107,7 @@ def _prepared(connection: sqlite3.Connection, home: Home, create: bool, was_ther
             return False
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    if version == 0:
+    if version < VERSION:
         _make_tables(connection)
     return True
 
@@ -109,10 +119,11 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     with transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone() == (0,):
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        version = _version(connection)
+        added = [text for number, text in _ADDED.items() if number > version]
+        for statement in ";".join([*([_SCHEMA] if version == 0 else []), *added]).split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager

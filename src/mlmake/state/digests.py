@@ -81,6 +81,15 @@ class Digests:
             return self._folder(path)
         return self._file(path, status) if modes.S_ISREG(status.st_mode) else None
 
+    def listing(self, path: str) -> bytes:
+        """The text whose digest is that of a folder: every file and folder inside, by name, with digests."""
+        waiting, lines = [TOP], []
+        while waiting:
+            found, inside, _ = self._look_into(path, waiting.pop(), Stamp())
+            lines += found
+            waiting += reversed(inside)
+        return "".join(lines).encode("utf-8", "surrogateescape")
+
     def stat_of(self, path: str) -> tuple[int, int, int, int]:
         """What `stat` said of a file whose content is known for sure, as a snapshot keeps it."""
         row = self._row(path)

@@ -25,7 +25,7 @@ from mlmake.model.run import Item
 from mlmake.model.step import Kind, Step, StepSpec
 from mlmake.model.template import placeholders
 from mlmake.state.database import misread
-from mlmake.state.digests import Digests
+from mlmake.state.digests import Digest, Digests
 from mlmake.state.imports import Closure
 from mlmake.state.scan import scan
 from mlmake.state.snapshot import matches
@@ -98,6 +98,7 @@ class Fingerprints:
         self._declared: dict[int, _Declared] = {}
         self._static: dict[int, tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
         self._matches: dict[tuple[str, str], list[str]] = {}
+        self._expected: dict[str, Digest] = {}
         self._closure = self._new_closure()
 
     def look_again(self) -> None:
@@ -137,6 +138,14 @@ class Fingerprints:
             code=code,
             waiting=tuple(waits),
         )
+
+    def expect(self, path: str, digest: Digest) -> None:
+        """Let inputs count as if `path` held this already: a restorable step will put it there."""
+        self._expected[path] = digest
+
+    def expect_nothing(self) -> None:
+        """Take everything for what it is again."""
+        self._expected.clear()
 
     def save(self) -> None:
         """Write the imports that were found into the state; call it inside a transaction."""
@@ -279,7 +288,7 @@ class Fingerprints:
         for source in each.sources:
             found = False
             for text, path in self._places(source):
-                digest = self._digests.of(path)
+                digest = self._expected.get(path) or self._digests.of(path)
                 if digest is not None:
                     items.append(Item(text, digest.digest, digest.size))
                     paths.append(path)

@@ -17,6 +17,7 @@ T = TypeVar("T")
 _RUN_FIELDS = tuple(each.name for each in fields(Run))
 _STEP_RUN_FIELDS = tuple(each.name for each in fields(StepRun))
 _RUN, _STEP_RUN = ", ".join(_RUN_FIELDS), ", ".join(_STEP_RUN_FIELDS)
+_GOOD = tuple(outcome.value for outcome in Outcome if outcome.is_good)
 _PUT = f"INSERT OR REPLACE INTO step_runs ({_STEP_RUN}) VALUES ({', '.join('?' for _ in _STEP_RUN_FIELDS)})"
 
 
@@ -33,10 +34,10 @@ class Runs:
         cursor = self._connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({marks})", [None, *values[1:]])
         return int(cursor.lastrowid or 0)
 
-    def end(self, number: int, outcome: Outcome, ended: float, counts: tuple[int, int, int]) -> None:
-        """Write how a run ended: (ran, fresh, failed)."""
+    def end(self, number: int, outcome: Outcome, ended: float, counts: tuple[int, int, int, int]) -> None:
+        """Write how a run ended: (ran, fresh, restored, failed)."""
         self._connection.execute(
-            "UPDATE runs SET outcome = ?, ended = ?, ran = ?, fresh = ?, failed = ? WHERE number = ?",
+            "UPDATE runs SET outcome = ?, ended = ?, ran = ?, fresh = ?, restored = ?, failed = ? WHERE number = ?",
             (outcome.value, ended, *counts, number),
         )
 
@@ -72,8 +73,12 @@ class Runs:
 
     def good_until(self, number: int) -> dict[str, StepRun]:
         """What stood when a run ended: the last good run of every step up to it."""
-        good = self._steps("run <= ? AND outcome = ? ORDER BY run", (number, Outcome.DONE.value))
-        return {step_run.step: step_run for step_run in good}
+        newest = "SELECT step, MAX(run) FROM step_runs WHERE run <= ? AND outcome IN (?, ?) GROUP BY step"
+        return {each.step: each for each in self._steps(f"(step, run) IN ({newest}) ORDER BY run", (number, *_GOOD))}
+
+    def good_since(self, number: int) -> list[StepRun]:
+        """Every good step of a run and of those after it."""
+        return self._steps("run >= ? AND outcome IN (?, ?) ORDER BY run", (number, *_GOOD))
 
     def _steps(self, where: str, values: Sequence[Any]) -> list[StepRun]:
         rows = self._connection.execute(f"SELECT {_STEP_RUN} FROM step_runs WHERE {where}", values)

@@ -32,9 +32,9 @@ def command(ctx: click.Context, last: int, json_: bool) -> None:
     if not runs:
         click.echo("no runs yet")
         return
-    rows = [["run", "started", "took", "outcome", "ran", "fresh", "failed", "command"]]
+    rows = [["run", "started", "took", "outcome", "ran", "fresh", "restored", "failed", "command"]]
     for run in runs:
         took = duration(run.started, run.ended)
-        counts = [str(run.ran), str(run.fresh), str(run.failed)]
+        counts = [str(run.ran), str(run.fresh), str(run.restored), str(run.failed)]
         rows.append([str(run.number), when(run.started), took, state_word(run.outcome), *counts, run.command])
     print_table(rows, right=(0, 2, 4, 5, 6))

@@ -7,13 +7,13 @@ from dataclasses import asdict
 import click
 
 from mlmake.cli.place import Place
-from mlmake.cli.words import as_json, duration, print_json, print_table, run_number, state_word, when
+from mlmake.cli.words import NUMBERS, as_json, duration, print_json, print_table, run_number, state_word, when
 from mlmake.errors import UsageError
 from mlmake.model.run import Run, StepRun
 from mlmake.state.runs import Runs
 
 
-@click.command("show")
+@click.command("show", context_settings=NUMBERS)
 @click.argument("run", metavar="[RUN]", default="latest")
 @as_json
 @click.pass_context
@@ -35,7 +35,9 @@ def command(ctx: click.Context, run: str, json_: bool) -> None:
     click.echo(f"run {found.number} {state_word(found.outcome)}: {found.command}")
     ended = f", took {duration(found.started, found.ended)}" if found.ended else ""
     click.echo(f"started {when(found.started)} on {found.host} (pid {found.pid}){ended}")
-    click.echo(f"{found.ran} ran, {found.fresh} fresh, {found.failed} failed of {found.steps}")
+    click.echo(
+        f"{found.ran} ran, {found.fresh} fresh, {found.restored} restored, {found.failed} failed of {found.steps}"
+    )
     names = [each.step for each in steps]
     rows = [_row(each, _prefix(names)) for each in steps]
     print_table(rows, right=(2,))

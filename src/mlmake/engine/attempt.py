@@ -1,0 +1,132 @@
+"""One attempt of a step on its way: queued, running, looked at, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mlmake.engine.ledger import Contents, Moment
+from mlmake.engine.slots import Lease
+from mlmake.engine.staging import Stage
+from mlmake.model.reason import Reason
+from mlmake.model.run import Outcome, StepRun
+from mlmake.model.step import Step
+from mlmake.state.cache import Action
+from mlmake.state.objects import FOLDERS, Objects
+from mlmake.state.shared import Record
+
+INLINE = 8 << 20
+"""Outputs of fewer bytes are hashed, or brought out of the cache, at once: to hand them to a thread would cost more."""
+
+
+@dataclass(order=True, slots=True)
+class Queued:
+    """A step that may start: the smallest rank first. `restorable` is what the cache has for it."""
+
+    rank: tuple[float, int]
+    step: Step = field(compare=False)
+    reasons: tuple[Reason, ...] = field(compare=False)
+    number: int = field(compare=False, default=1)
+    not_before: float = field(compare=False, default=0.0)
+    restorable: tuple[Moment, Action] | None = field(compare=False, default=None)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of a step from its start to its end."""
+
+    queued: Queued
+    lease: Lease
+    stage: Stage
+    before: Moment
+    step_run: StepRun
+    deadline: float | None
+    timed_out: bool = False
+    restored: Action | None = None
+
+    @property
+    def step(self) -> Step:
+        return self.queued.step
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A step ended for good."""
+
+    step: Step
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """What an attempt wrote, or why it could not be read."""
+
+    attempt: Attempt
+    contents: Contents | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the shared cache has for a step that may start, and the step's facts when it was asked."""
+
+    queued: Queued
+    before: Moment
+    record: Record | None
+
+
+def hashed(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents]) -> Hashed:
+    """The contents of what an attempt wrote or, where it was restored, of what was brought."""
+    try:
+        return Hashed(attempt, hash_(attempt.stage, attempt.restored))
+    except OSError as error:
+        what = "bring" if attempt.restored else "read its output"
+        return Hashed(attempt, None, f"cannot {what} {error.filename}: {error.strerror}")
+
+
+def is_as_kept(contents: Contents, action: Action) -> bool:
+    """Whether what was brought out of the cache is what was put into it."""
+    return sorted(item.digest for item in contents.outputs) == sorted(kept.digest for kept in action.outputs)
+
+
+def discarded(attempt: Attempt, message: str) -> str:
+    """Drop what an attempt wrote; `message`, and what went wrong in that."""
+    try:
+        attempt.stage.discard()
+    except OSError as error:
+        return f"{message}; what it wrote cannot be cleared away: {error}"
+    return message
+
+
+def deadline(step: Step) -> float | None:
+    """When an attempt that starts now is to be ended, by the monotonic clock."""
+    return time.monotonic() + step.spec.timeout if step.spec.timeout else None
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words: `exit code 2`, `killed by SIGKILL (out of memory?)`."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def is_small(place: Stage) -> bool:
+    """Whether a step's outputs are few bytes; a folder counts as large without being looked through."""
+    sizes = [INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()]
+    return sum(sizes) <= INLINE
+
+
+def is_small_in(objects: Objects, action: Action) -> bool:
+    """The same for what is to be restored."""
+    sizes = [INLINE + 1 if objects.kind_of(each.digest) == FOLDERS else each.size for each in action.outputs]
+    return sum(sizes) <= INLINE
+
+
+def damaged(objects: Objects, action: Action) -> list[tuple[str, str]]:
+    """What of an action's contents is not what its name says, as (digest, kind)."""
+    digests = [kept.digest for kept in action.outputs if kept.is_kept]
+    return list(dict.fromkeys(each for digest in digests for each in objects.unsound(digest)))
