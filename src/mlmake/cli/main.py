@@ -24,7 +24,9 @@ COMMANDS = (
     "logs",
     "metrics",
     "diff",
+    "restore",
     "clean",
+    "cache",
     "init",
     "completion",
 )

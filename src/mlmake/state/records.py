@@ -44,6 +44,10 @@ class Records:
                 raise misread(self._connection, error) from error
         return row
 
+    def steps(self) -> list[str]:
+        """The ids of all steps that have a record, also of those that the project has no more."""
+        return [str(step) for (step,) in self._connection.execute("SELECT step FROM records")]
+
     def put(self, record: Record) -> None:
         """Write a record; call it inside a transaction."""
         self._rows[record.step] = record
