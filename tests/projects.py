@@ -36,7 +36,7 @@ from mlmake.state.records import Records
 E = TypeVar("E")
 T = TypeVar("T")
 _HEADER = re.compile(r"^[ \t]*\[([\w-]+)\][ \t]*$", re.MULTILINE)
-_OTHERS = ("project", "datastores")
+_OTHERS = ("project", "datastores", "cache")
 _WITH_GRACE = """
 from mlmake.cli.main import main
 from mlmake.engine import dodo, jobs
