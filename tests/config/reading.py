@@ -18,7 +18,7 @@ from mlmake.model.step import Step
 
 ROOT = "/project"
 _HEADER = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
-_SECTIONS = ("project", "datastores", "environments", "compute", "pipelines")
+_SECTIONS = ("project", "datastores", "cache", "environments", "compute", "pipelines")
 
 
 def steps(text: str, pipeline: str = "p") -> str:

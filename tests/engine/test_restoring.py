@@ -197,12 +197,13 @@ def test_metrics_are_restored_and_remembered(project: Folder) -> None:
     project.steps(text, word="one")
     assert project.build().restored == ["s"]
     assert project.json("metrics") == {"p.s": {"m": {"n": 3}}}
+    old, new = digests(project, 2, 3)
     assert project.json("diff", "2", "3") == [
         {**fact, "step": "p.s"}
         for fact in (
             difference("parameter", "param word", '"eleven"', '"one"'),
             difference("metric", "metric m.n", 6, 3, change=-3.0),
-            difference("output", "result build/m.json", *digests(project, 2, 3), sizes=[8, 8]),
+            difference("output", "result build/m.json", old, new, sizes=[8, 8]),
         )
     ]
 

@@ -88,7 +88,8 @@ def shared_store(text: str, root: str, stores: Mapping[str, Datastore]) -> Datas
     """The place of the shared cache: a URL or a path on a datastore, with the datastore's options. Raises Wrong."""
     url = _URL.fullmatch(text)
     if url is None:
-        raise Wrong(f"{show(text)} is no URL", f"file://{text}" if text.startswith("/") else "", "such as s3://…")
+        near = f"file://{text}" if text.startswith("/") else ""
+        raise Wrong(f"expected a URL such as s3://… or a path on a datastore, got {show(text)}", near)
     location = locate(text if url["rest"] else f"{text}.", root, stores)
     store = stores.get(url["name"]) if not url["chain"] else None
     place = location.path if location.is_remote else f"file://{location.path}"
