@@ -123,6 +123,19 @@ def test_a_dry_run_changes_nothing(past: Folder) -> None:
     assert stands(past) == ("two", "two", "2")
 
 
+def test_a_step_with_several_outputs(project: Folder) -> None:
+    outputs = ", ".join(f'o{n} = "build/{n}{"/" if n > 2 else ""}"' for n in range(5))
+    command = "; ".join(f"echo {{params.word}} > {{outputs.o{n}}}{'/f' if n > 2 else ''}" for n in range(5))
+    text = f'[s]\ncommand = "{command}"\nparams = ["word"]\noutputs = {{ {outputs} }}\n'
+    for word in ("one", "two"):
+        project.steps(text, word=word)
+        project.build()
+    assert restore(project, "1")[-2] == "run 1: 5 restored, 0 there already, 0 missing"
+    assert [project.read(f"build/{n}{'/f' if n > 2 else ''}") for n in range(5)] == ["one\n"] * 5
+    assert not os.listdir(project.home.staging)
+    assert project.build().restored == ["s"]
+
+
 # Nothing is lost.
 
 

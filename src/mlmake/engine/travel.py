@@ -160,13 +160,13 @@ class Traveller:
     # Bringing.
 
     def _brought(self, coming: Iterable[_Wanted]) -> Iterator[Returned]:
-        spares = Spares()
         run = next((run.number for run in Runs(self._connection).last(1)), 0) + 1  # one that no record is of
         try:
             for each in coming:
+                spares = Spares()  # of its own: the outputs of a step share their private place, one after the other
                 yield self._bring(stage(self._home, _step(each), run, spares), each)
+                spares.close()
         finally:
-            spares.close()
             with transaction(self._connection):
                 self._digests.save()
 
