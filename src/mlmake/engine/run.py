@@ -178,6 +178,7 @@ def _run(
 ) -> Summary:
     fresh, blocked = plan.fresh, len(plan.blocked)
     if not plan.may_run:
+        _push_owed(ledger, sink)
         return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
     from mlmake.engine import dodo
     from mlmake.engine.jobs import Jobs
@@ -215,6 +216,21 @@ def _run(
         )
         _end(ledger, connection, number, summary)
     return summary
+
+
+def _push_owed(ledger: Ledger, sink: Sink) -> None:
+    """Push what an earlier build could not, such as one that was killed. Raises Interrupted."""
+    if not ledger.cache.owes:
+        return
+    from mlmake.engine.sharing import sharing_of
+
+    sharing = sharing_of(ledger.cache)
+    if sharing:
+        try:
+            sharing.finish(sink, lambda: False)
+        finally:
+            sharing.close()
+            ledger.pushed(sharing.pushed())
 
 
 def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, plan: _Plan) -> int:

@@ -86,6 +86,11 @@ class Actions:
             self._is_empty = self._connection.execute("SELECT 1 FROM actions LIMIT 1").fetchone() is None
         return self._is_empty
 
+    @property
+    def owes(self) -> bool:
+        """Some action is to be pushed."""
+        return self._connection.execute("SELECT 1 FROM actions WHERE owed LIMIT 1").fetchone() is not None
+
     def get(self, key: str) -> Action | None:
         """The action of a key."""
         if not key or self.is_empty:
@@ -147,6 +152,12 @@ class Cache:
     def is_empty(self) -> bool:
         """Nothing can be found."""
         return not self.policy.enabled or self.actions.is_empty
+
+    @property
+    def owes(self) -> bool:
+        """Something was kept here that the shared cache is still to get."""
+        is_shared = bool(self.policy.remote) and self.policy.mode.writes
+        return is_shared and not self.is_empty and self.actions.owes
 
     def find(self, step: Step, fingerprint: Fingerprint, digest_of: Callable[[str], Digest | None]) -> Action | None:
         """The action that spares a step its run; `digest_of` tells what stands at a path now."""

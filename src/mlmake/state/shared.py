@@ -8,176 +8,313 @@ xxh3 can be forged, so a content counts only if both fit.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import xxhash
 
-from mlmake.errors import StoreError, StoreMissing
-from mlmake.state.cache import Action, Kept
+from mlmake.errors import StoreChanged, StoreError, StoreMissing, StoreUnavailable
+from mlmake.state.cache import Action
+from mlmake.state.manifests import ACTIONS, Content, Record, action_key, content_key, decoded, encoded
 from mlmake.state.objects import FILES, FOLDERS, Objects
-from mlmake.stores.base import Fetch, Progress, Send, Store, unseen
+from mlmake.stores.base import Entry, Fetch, Outcome, Progress, Send, Store, unseen
 
-_FORMAT = 1
-_ACTIONS = "actions"
+Piece: TypeAlias = tuple[str, str]
+"""A content here: its digest and its kind."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+_INCOMING = "incoming"
 _BLOCK = 1 << 20
-_FEW = 100
-"""Contents up to which it is quicker to ask for each than to list what there is."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Content:
-    """One content that a record names: a file, or the listing of a folder."""
-
-    digest: str
-    kind: str
-    size: int
-    sha256: str
-    executable: bool = False
-
-    @property
-    def key(self) -> str:
-        return f"{self.kind}/{self.digest[:2]}/{self.digest[2:]}"
+_LARGE = 8 << 20
+"""Bytes from which on a content is looked up first: its size is compared, and it comes in ranges."""
+_WIDTH = 32
+"""Questions that are asked at once."""
+_PAGE = 1000
+"""Entries that object stores list in one answer."""
+_PARTS = 256
+"""Folders over which contents and records are spread evenly."""
+_HASHERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """An action with all contents that bringing it back takes."""
+class Refused:
+    """A content that could not be had from the store, and why."""
 
-    action: Action
-    contents: tuple[Content, ...]
+    content: Content
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.content.key} {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the store lacks of some actions: those that lack something, and the contents, by key with their bytes."""
+
+    actions: tuple[Action, ...]
+    contents: Mapping[str, int]
+
+    @property
+    def size(self) -> int:
+        return sum(self.contents.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """How a push went: keys of actions that are in the store now, and actions whose contents are not whole here."""
+
+    keys: tuple[str, ...]
+    unsound: tuple[Action, ...]
+    objects: int
+    size: int
+
+
+def _ignored(_: str) -> None:
+    """Nobody listens."""
 
 
 class Shared:
-    """One store as a cache. Every method may be called from any thread; all raise StoreError, and OSError."""
+    """One store as a cache. Every method may be called from any thread; all raise StoreError, and OSError.
 
-    def __init__(self, store: Store, objects: Objects) -> None:
+    `notice` is told of records that are there and cannot be read.
+    """
+
+    def __init__(self, store: Store, objects: Objects, notice: Callable[[str], object] = _ignored) -> None:
         self.store = store
         self._objects = objects
+        self._notice = notice
+        self._measured: dict[Piece, Content] = {}
+        self._there: set[str] = set()
+        self._spoilt: set[str] = set()  # what stands there is not what it should be, so it is sent again
 
     # In.
 
     def find(self, key: str) -> Record | None:
         """The record of a key; None where there is none that can be read."""
         try:
-            text = self.store.read(_action_key(key))
+            text = self.store.read(action_key(key))
         except StoreMissing:
             return None
-        return _decoded(text, key)
+        return self._decoded(text, key)
 
     def find_many(self, keys: Sequence[str], progress: Progress = unseen) -> list[Record]:
         """The records of those keys that have one."""
-        folder = self._incoming()
-        try:
-            files = [Fetch(key=_action_key(key), target=os.path.join(folder, key)) for key in keys]
+        with self._incoming() as folder:
+            files = [Fetch(key=action_key(key), target=os.path.join(folder, key)) for key in keys]
             failures = self.store.get_many(files, progress)
-            _raise_first(each for each in failures if not isinstance(each, StoreMissing))
+            _raise_first(failures, but=StoreMissing)
             found = (
-                _decoded(_read(file.target), key)
+                self._decoded(_read(file.target), key)
                 for file, key, failure in zip(files, keys, failures, strict=True)
                 if failure is None
             )
             return [record for record in found if record]
-        finally:
-            _drop(folder)
-
-    def keys(self) -> list[str]:
-        """Every key that has a record."""
-        return [each.key.removeprefix(f"{_ACTIONS}/").replace("/", "") for each in self.store.list(_ACTIONS)]
 
     def lacking(self, records: Iterable[Record]) -> list[Content]:
         """What of some records is not here."""
         named = {content.key: content for record in records for content in record.contents}
         return [each for each in named.values() if not os.path.exists(self._objects.path(each.digest, each.kind))]
 
-    def pull(self, contents: Sequence[Content], progress: Progress = unseen) -> list[Content]:
-        """Bring contents here and check them; those that are not there, or not what they are called."""
-        folder = self._incoming()
-        try:
-            files = [Fetch(key=each.key, target=os.path.join(folder, each.key.replace("/", ""))) for each in contents]
-            failures = self.store.get_many(files, progress)
-            _raise_first(each for each in failures if not isinstance(each, StoreMissing))
-            return [
-                content
-                for content, file, failure in zip(contents, files, failures, strict=True)
-                if failure is not None or not self._take(content, file.target)
+    def pull(self, contents: Sequence[Content], progress: Progress = unseen) -> list[Refused]:
+        """Bring contents here, and take those that are what they are called; gives the others."""
+        entries = self._entries([each for each in contents if each.size >= _LARGE])
+        refused = [why for each in contents if each.key in entries and (why := _judged(each, entries[each.key]))]
+        out = {each.content.key for each in refused}
+        wanted = [each for each in contents if each.key not in out]
+        with self._incoming() as folder:
+            files = [
+                Fetch(key=each.key, target=os.path.join(folder, each.key.replace("/", "")), entry=entries.get(each.key))
+                for each in wanted
             ]
-        finally:
-            _drop(folder)
+            outcomes = self.store.get_many(files, progress)
+            _raise_first(outcomes, but=(StoreMissing, StoreChanged))
+            came = list(zip(wanted, (file.target for file in files), outcomes, strict=True))
+            refused += [why for why in _at_once(self._took, came, _HASHERS) if why]
+        spoilt = {each.content.key for each in refused}
+        self._spoilt |= spoilt
+        self._there -= spoilt
+        return refused
 
-    def _take(self, content: Content, path: str) -> bool:
+    def _entries(self, contents: Sequence[Content]) -> dict[str, Entry | None]:
+        keys = [each.key for each in contents]
+        return dict(zip(keys, _at_once(self.store.stat, keys, _WIDTH), strict=True))
+
+    def _took(self, came: tuple[Content, str, Outcome]) -> Refused | None:
         """Take a file that came into the cache, if it is what it should be."""
+        content, path, outcome = came
+        if outcome is not None:
+            return Refused(content, "is gone" if isinstance(outcome, StoreMissing) else "was replaced meanwhile")
         digest, sha256, size = _both(path)
         if (digest, sha256, size) != (content.digest, content.sha256, content.size):
-            return False
+            return Refused(content, "holds other bytes than its record names")
         self._objects.adopt(path, content.digest, content.kind, content.executable)
-        return True
+        return None
+
+    def _decoded(self, text: bytes, key: str) -> Record | None:
+        record = decoded(text, key)
+        if record is None:
+            self._notice(f"{action_key(key)} cannot be read: it is cut short, or of another version of mlmake")
+        return record
 
     # Out.
 
-    def push(self, actions: Sequence[Action], progress: Progress = unseen, known: set[str] | None = None) -> list[str]:
-        """Send actions: first what they name, then their records. Gives the keys of those that are there now.
+    def load(self, actions: Sequence[Action]) -> Load:
+        """What the store lacks of actions. Nothing is read here but the listings of folders."""
+        named = [(action, self._pieces(action)) for action in actions]
+        keys = {content_key(*piece): piece for _, pieces in named for piece in pieces or ()}
+        there = self._known([*keys, *(action_key(action.key) for action in actions)])
+        lacking = {key: self._size(piece) for key, piece in keys.items() if key not in there}
+        incomplete = [
+            action
+            for action, pieces in named
+            if action_key(action.key) not in there
+            or pieces is None
+            or any(content_key(*piece) in lacking for piece in pieces)
+        ]
+        return Load(tuple(incomplete), lacking)
 
-        `known` holds keys of contents that the store is known to have, and is added to.
-        """
-        known = set() if known is None else known
-        records = [record for action in actions if (record := self._record(action))]
-        wanted = {each.key: each for record in records for each in record.contents if each.key not in known}
-        there = self._there(list(wanted))
-        places = {key: self._objects.path(each.digest, each.kind) for key, each in wanted.items() if key not in there}
-        _raise_first(self.store.put_many([Send(source=path, key=key) for key, path in places.items()], progress))
-        known.update(wanted)
-        folder = self._incoming()
+    def push(
+        self, actions: Sequence[Action], progress: Progress = unseen, lacking: Collection[str] | None = None
+    ) -> Pushed:
+        """Send actions: first what they name, then their records. `lacking` is what `load` said, if it was asked."""
+        records = self._records(actions)
+        wanted = {each.key: each for record in records for each in record.contents}
+        if lacking is None:
+            there = self._known(list(wanted))
+            lacking = wanted.keys() - there
+        sent = [each for key, each in wanted.items() if key in lacking and key not in self._there]
+        gone = self._sent(sent, progress)
+        whole = [record for record in records if not gone & {each.key for each in record.contents}]
+        self._write(whole)
+        keys = tuple(record.action.key for record in whole)
+        return Pushed(
+            keys,
+            tuple(action for action in actions if action.key not in {*keys}),
+            len(sent) - len(gone),
+            sum(each.size for each in sent if each.key not in gone),
+        )
+
+    def _sent(self, contents: Sequence[Content], progress: Progress) -> set[str]:
+        """Send contents; the keys of those whose files here are gone."""
+        sources = [self._objects.path(each.digest, each.kind) for each in contents]
+        files = [Send(source=path, key=each.key) for path, each in zip(sources, contents, strict=True)]
+        outcomes = self.store.put_many(files, progress)
+        done = {file.key for file, outcome in zip(files, outcomes, strict=True) if outcome is None}
+        self._there |= done
+        self._spoilt -= done
+        _raise_first(outcomes, but=FileNotFoundError)
+        return {file.key for file in files} - done
+
+    def _write(self, records: Sequence[Record]) -> None:
+        with self._incoming() as folder:
+            files = []
+            for record in records:
+                path = os.path.join(folder, record.action.key)
+                with open(path, "wb") as file:
+                    file.write(encoded(record))
+                files.append(Send(source=path, key=action_key(record.action.key)))
+            _raise_first(self.store.put_many(files))
+
+    def _known(self, keys: Sequence[str]) -> set[str]:
+        """Those keys that the store has. Where it may be written and not read, none that it has not from us."""
+        asked = [key for key in keys if key not in self._there and key not in self._spoilt]
         try:
-            files = [Send(source=_write(folder, record), key=_action_key(record.action.key)) for record in records]
-            _raise_first(self.store.put_many(files, progress))
-        finally:
-            _drop(folder)
-        return [record.action.key for record in records]
+            found = self._listed(asked) if self._is_listing_quicker(len(asked)) else self._stated(asked)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            found = set()
+        self._there |= found
+        return {key for key in keys if key in self._there}
 
-    def _there(self, keys: Sequence[str]) -> set[str]:
-        if len(keys) <= _FEW:
-            return {key for key in keys if self.store.stat(key)}
-        return {each.key for kind in (FILES, FOLDERS) for each in self.store.list(kind)}
+    def _is_listing_quicker(self, asked: int) -> bool:
+        """Whether it takes fewer answers to list all than to ask for each; one folder tells how much there is."""
+        if asked <= 2 * _WIDTH:
+            return False
+        return len(self.store.list(f"{FILES}/00")) * _PARTS / _PAGE < asked / _WIDTH
 
-    def _record(self, action: Action) -> Record | None:
-        """An action with the digests of its contents; None if one of these is gone or damaged here."""
-        contents = [content for kept in action.outputs if kept.is_kept for content in self._contents(kept.digest)]
-        return Record(action, tuple(each for each in contents if each)) if all(contents) else None
+    def _listed(self, keys: Sequence[str]) -> set[str]:
+        kinds = {key.partition("/")[0] for key in keys} & {FILES, FOLDERS, ACTIONS}
+        found = {each.key for kind in kinds for each in self.store.list(kind)}
+        return {key for key in keys if key in found}
 
-    def _contents(self, digest: str) -> Iterator[Content | None]:
-        kind = self._objects.kind_of(digest) or FILES
-        yield self._content(digest, kind)
-        if kind == FOLDERS:
-            inside = self._objects.members(digest)
-            files = dict.fromkeys(each.digest for each in inside or [] if each.digest)
-            yield from (self._content(each, FILES) for each in files)
-            if inside is None:
-                yield None
+    def _stated(self, keys: Sequence[str]) -> set[str]:
+        return {key for key, entry in zip(keys, _at_once(self.store.stat, keys, _WIDTH), strict=True) if entry}
 
-    def _content(self, digest: str, kind: str) -> Content | None:
-        path = self._objects.path(digest, kind)
+    # What is here.
+
+    def _pieces(self, action: Action) -> list[Piece] | None:
+        """The contents of an action; None if one of its folders cannot be read."""
+        pieces: dict[Piece, None] = {}
+        for digest in (kept.digest for kept in action.outputs if kept.is_kept):
+            kind = self._objects.kind_of(digest) or FILES
+            pieces[digest, kind] = None
+            if kind == FOLDERS:
+                inside = self._objects.members(digest)
+                if inside is None:
+                    return None
+                pieces.update(((each.digest, FILES), None) for each in inside if each.digest)
+        return list(pieces)
+
+    def _records(self, actions: Sequence[Action]) -> list[Record]:
+        """Actions with the digests of their contents, but those of which something is gone or damaged here."""
+        named = [(action, self._pieces(action)) for action in actions]
+        new = {piece: None for _, pieces in named for piece in pieces or () if piece not in self._measured}
+        found = zip(new, _at_once(self._content, list(new), _HASHERS), strict=True)
+        self._measured.update((piece, content) for piece, content in found if content)
+        return [
+            Record(action, tuple(self._measured[piece] for piece in pieces))
+            for action, pieces in named
+            if pieces is not None and all(piece in self._measured for piece in pieces)
+        ]
+
+    def _content(self, piece: Piece) -> Content | None:
+        path = self._objects.path(*piece)
         try:
-            found, sha256, size = _both(path)
+            digest, sha256, size = _both(path)
             executable = bool(os.stat(path).st_mode & 0o111)
         except OSError:
             return None
-        if found != digest:
+        if digest != piece[0]:
             return None
-        return Content(digest=digest, kind=kind, size=size, sha256=sha256, executable=executable)
+        return Content(digest=digest, kind=piece[1], size=size, sha256=sha256, executable=executable)
 
-    def _incoming(self) -> str:
-        folder = os.path.join(self._objects.folder, "incoming", uuid.uuid4().hex)
+    def _size(self, piece: Piece) -> int:
+        try:
+            return os.path.getsize(self._objects.path(*piece))
+        except OSError:
+            return 0
+
+    @contextmanager
+    def _incoming(self) -> Iterator[str]:
+        """A folder for what is on its way, on the disk of the cache."""
+        folder = os.path.join(self._objects.folder, _INCOMING, uuid.uuid4().hex)
         os.makedirs(folder)
-        return folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _action_key(key: str) -> str:
-    return f"{_ACTIONS}/{key[:2]}/{key[2:]}"
+def sweep(objects: Objects) -> None:
+    """Remove what others who died left on its way. The project's lock is held: nobody is at it."""
+    shutil.rmtree(os.path.join(objects.folder, _INCOMING), ignore_errors=True)
+
+
+def _judged(content: Content, entry: Entry | None) -> Refused | None:
+    """What can be said of a content without bringing it."""
+    if entry is None:
+        return Refused(content, "is gone")
+    if entry.size != content.size:
+        return Refused(content, f"has {entry.size} bytes, and its record names {content.size}")
+    return None
 
 
 def _both(path: str) -> tuple[str, str, int]:
@@ -196,59 +333,15 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _write(folder: str, record: Record) -> str:
-    action = record.action
-    told = {
-        "format": _FORMAT,
-        "key": action.key,
-        "step": action.step,
-        "seconds": action.seconds,
-        "outputs": [[each.name, each.digest, each.size, each.is_kept] for each in action.outputs],
-        "contents": [[each.digest, each.kind, each.size, each.sha256, each.executable] for each in record.contents],
-    }
-    path = os.path.join(folder, action.key)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(told, file)
-    return path
+def _at_once(work: Callable[[T], R], items: Sequence[T], width: int) -> list[R]:
+    """`work` for every item, in up to `width` threads. Raises what the first that fails raises."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(width, len(items)), thread_name_prefix="mlmake-shared") as pool:
+        return list(pool.map(work, items))
 
 
-def _decoded(text: bytes, key: str) -> Record | None:
-    """A record as it was sent; None if it is of another format, cut short, or of another key."""
-    try:
-        told = json.loads(text)
-        if told["format"] != _FORMAT or told["key"] != key:
-            return None
-        contents = tuple(
-            Content(digest=str(digest), kind=str(kind), size=int(size), sha256=str(sha256), executable=bool(executable))
-            for digest, kind, size, sha256, executable in told["contents"]
-        )
-        outputs = tuple(
-            Kept(str(name), str(digest), int(size), bool(kept)) for name, digest, size, kept in told["outputs"]
-        )
-        action = Action(key=key, step=str(told["step"]), outputs=outputs, seconds=float(told["seconds"]))
-    except (ValueError, TypeError, KeyError):
-        return None
-    named = {content.digest for content in contents}
-    is_whole = all(_is_content(each) for each in contents) and all(
-        each.digest in named for each in outputs if each.is_kept
-    )
-    return Record(action, contents) if is_whole else None
-
-
-def _is_content(content: Content) -> bool:
-    """Nothing that would lead out of the cache."""
-    is_hex = len(content.digest) == 32 and not content.digest.strip("0123456789abcdef")
-    return is_hex and content.kind in (FILES, FOLDERS)
-
-
-def _raise_first(failures: Iterable[StoreError | OSError | None]) -> None:
-    for failure in failures:
-        if failure is not None:
-            raise failure
-
-
-def _drop(folder: str) -> None:
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            os.unlink(entry.path)
-        os.rmdir(folder)
+def _raise_first(outcomes: Iterable[Outcome], but: type[Exception] | tuple[type[Exception], ...] = ()) -> None:
+    for outcome in outcomes:
+        if outcome is not None and not isinstance(outcome, but):
+            raise outcome

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mlmake.cli.commands.cache_share import pull_command, push_command
 from mlmake.cli.place import Place
 from mlmake.cli.words import as_json, print_json, print_table
 from mlmake.errors import UsageError
@@ -39,7 +40,13 @@ def command() -> None:
     mlmake cache stats            what is kept, and how much of it is needed
     mlmake cache gc -n            what is not needed and would go
     mlmake cache verify           read everything, and find what is damaged
+    mlmake cache push             send results to the shared cache
+    mlmake cache pull             bring from there what a build would restore
     """
+
+
+command.add_command(push_command)
+command.add_command(pull_command)
 
 
 @command.command("stats")
