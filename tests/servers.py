@@ -1,4 +1,4 @@
-"""Real servers on this machine's loopback: S3 (moto's server), SSH (OpenSSH's sshd), and a web server that fails to order.
+"""Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), and a web server that does as it is told.
 
 Each is a process (or thread) of its own on a free port, and is ended by its id. A fixture:
 
@@ -237,7 +237,7 @@ def web_server() -> Iterator[WebServer]:
             if answer.sends is not None:
                 self.close_connection = True
 
-        do_HEAD = do_PUT = do_GET
+        do_HEAD = do_PUT = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Tests look at `asked`."""

@@ -47,12 +47,14 @@ class Traits:
         atomic: what is sent under a key appears whole or not at all; elsewhere `put` renames.
         server_copy: a copy inside the store moves no bytes through this machine.
         exact: its entries have exact versions.
+        patient: its driver tries again by itself, so that one more try is enough.
         local: its files are files of this machine, and `address` is their path.
     """
 
     atomic: bool
     server_copy: bool = False
     exact: bool = False
+    patient: bool = False
     local: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from mlmake.errors import StoreError
 from mlmake.stores.voice import Voice
 
 WEB = {"http", "https"}
+PATIENT = {"gs", "gcs", "abfs", "abfss", "az", "adl"}
+"""Their drivers' own retries cannot be turned off."""
 _AMAZON = {"s3", "s3a"}
 _EXTRAS = {
     **dict.fromkeys(_AMAZON, "s3"),
@@ -19,10 +22,12 @@ _EXTRAS = {
     **dict.fromkeys(WEB, "http"),
 }
 _CONNECTIONS = 32
+_LOGGERS = ("fsspec", "s3fs", "gcsfs", "azure", "botocore", "aiobotocore")
 
 
 def opened(url: str, scheme: str, options: Mapping[str, Any], voice: Voice) -> tuple[Any, str]:
     """The file system of a URL, and the URL's path in it. Raises StoreError."""
+    _keep_quiet()
     if scheme in _AMAZON:
         options = _for_amazon(options)
     try:
@@ -36,6 +41,14 @@ def opened(url: str, scheme: str, options: Mapping[str, Any], voice: Voice) -> t
     if scheme in _AMAZON:
         fs.retries = 1
     return fs, str(root)
+
+
+def _keep_quiet() -> None:
+    """Drivers log what they raise: without a handler, Python would print that, with a traceback, to the terminal."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def _for_amazon(options: Mapping[str, Any]) -> dict[str, Any]:

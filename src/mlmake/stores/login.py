@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from mlmake.stores.voice import Voice
 
 _SYSTEM_HOSTS = "/etc/ssh/ssh_known_hosts"
 _ALIVE = 30
+_LOGGER = logging.getLogger("paramiko")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,8 @@ class Login:
 
 def connected(login: Login, voice: Voice) -> paramiko.SSHClient:
     """A connection whose host key is known. Raises StoreError."""
+    if not _LOGGER.handlers:
+        _LOGGER.addHandler(logging.NullHandler())  # paramiko logs what it raises, with a traceback, to the terminal
     client = paramiko.SSHClient()  # it refuses unknown hosts unless it is told otherwise
     for path in (_SYSTEM_HOSTS, os.path.expanduser(login.known_hosts)):
         if os.path.exists(path):

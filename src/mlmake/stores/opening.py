@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlmake.errors import StoreError
-from mlmake.registry import DRIVES
+from mlmake.registry import DRIVES, Registry
 from mlmake.stores.base import Store
-from mlmake.stores.patience import Patience
-from mlmake.stores.store import DriveStore
 from mlmake.stores.voice import Voice
+
+if TYPE_CHECKING:
+    from mlmake.stores.patience import Patience
+
+_STORE = Registry("store", "", {"drive": "mlmake.stores.store:DriveStore"})
+"""Loaded on use: a build with nothing to fetch pays for none of it."""
 
 _FILLED = re.compile(r"\$\{env:(?P<name>[^}]*)\}")
 _SECRET = re.compile(r"secret|password|passphrase|token|credential|account_key|connection_string|sas", re.IGNORECASE)
@@ -36,7 +40,8 @@ def open_store(
     scheme = place.partition("://")[0] if "://" in place else "file"
     known = DRIVES.table.get(scheme) or scheme in DRIVES.names()
     drive = DRIVES.load(scheme if known else "fsspec")(place, own, voice)
-    return DriveStore(drive, patience=patience)
+    store: Store = _STORE.load("drive")(drive, patience=patience)
+    return store
 
 
 def _fill(value: Any, key: str, environ: Mapping[str, str], voice: Voice) -> Any:

@@ -15,7 +15,7 @@ from fsspec.spec import AbstractFileSystem
 from mlmake.errors import StoreError, StoreMissing
 from mlmake.stores.base import Entry, Outcome, Progress, Traits
 from mlmake.stores.drive import Pair
-from mlmake.stores.drivers import WEB, opened
+from mlmake.stores.drivers import PATIENT, WEB, opened
 from mlmake.stores.trouble import is_ours, told
 from mlmake.stores.version import entry_of
 from mlmake.stores.voice import Voice
@@ -37,7 +37,12 @@ class RemoteDrive:
         self._root = root.rstrip("/")
         self._turn = asyncio.Lock()
         is_whole = self._scheme in _WHOLE
-        self.traits = Traits(atomic=is_whole, server_copy=is_whole and self._scheme not in WEB, exact=is_whole)
+        self.traits = Traits(
+            atomic=is_whole,
+            server_copy=is_whole and self._scheme not in WEB,
+            exact=is_whole,
+            patient=self._scheme in PATIENT,
+        )
 
     def address(self, key: str) -> str:
         return f"{self._url}/{key}"

@@ -45,7 +45,7 @@ class DriveStore:
 
     def __init__(self, drive: Drive, *, patience: Patience | None = None, part: int = PART) -> None:
         self._drive = drive
-        self._patience = patience or Patience()
+        self._patience = patience or (Patience(tries=2) if drive.traits.patient else Patience())
         self._part = part
         self.name = drive.voice.name
         self.url = drive.voice.url

@@ -51,7 +51,7 @@ def told(voice: Voice, key: str, error: BaseException) -> StoreError:
         return voice.error(StoreError, key, f"access denied: {text}", voice.rights_hint())
     if _names(error) & _LACKING_NAMES:
         return voice.error(StoreError, key, f"no credentials: {text}", voice.rights_hint())
-    if status in _BUSY or (status is None and _is_passing(error)):
+    if status in _BUSY:
         return voice.error(StoreUnavailable, key, text, voice.unavailable_hint())
     if status == 404 or isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return voice.error(StoreMissing, key, "is not there")
@@ -61,23 +61,26 @@ def told(voice: Voice, key: str, error: BaseException) -> StoreError:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that is at the bottom of an exception, if one is."""
-    return next((status for each in _chain(error) if (status := _own_status(each)) is not None), None)
+    """The HTTP status that an exception came from, if one; 503 for a connection that is lost or was never made."""
+    for each in _chain(error):
+        if isinstance(each, _PASSING) or _names(each) & _PASSING_NAMES or str(each) == _CLOSED:
+            return 503
+        if (status := _own_status(each)) is not None:
+            return status
+    return None
 
 
 def _own_status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
-    found = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-    for value in (found, *(getattr(error, name, None) for name in ("status", "status_code", "code"))):
-        if isinstance(value, int | str) and str(value).isdigit() and 100 <= int(value) < 600:
-            return int(value)
-    return None
+    if isinstance(response, dict):
+        return _number(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    names = ("status", "status_code", "code")
+    return next((status for name in names if (status := _number(getattr(error, name, None))) is not None), None)
 
 
-def _is_passing(error: BaseException) -> bool:
-    return any(
-        isinstance(each, _PASSING) or _names(each) & _PASSING_NAMES or str(each) == _CLOSED for each in _chain(error)
-    )
+def _number(value: object) -> int | None:
+    is_status = isinstance(value, int | str) and str(value).isdigit() and 100 <= int(value) < 600
+    return int(str(value)) if is_status else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -96,4 +99,6 @@ def _names(error: BaseException) -> set[str]:
 
 def _text(error: BaseException) -> str:
     """One line: the exception's text, or its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__  # the web driver says "not found", and names the URL, whatever happened
+    return " ".join(str(error).removeprefix("[Errno None] ").split()) or type(error).__name__
