@@ -209,8 +209,9 @@ class Shared:
         done = {file.key for file, outcome in zip(files, outcomes, strict=True) if outcome is None}
         self._there |= done
         self._spoilt -= done
-        _raise_first(outcomes, but=FileNotFoundError)
-        return {file.key for file in files} - done
+        gone = {file.key for file in files if file.key not in done and not os.path.exists(file.source)}
+        _raise_first(outcome for file, outcome in zip(files, outcomes, strict=True) if file.key not in gone)
+        return gone
 
     def _write(self, records: Sequence[Record]) -> None:
         with self._incoming() as folder:
