@@ -100,6 +100,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.head = ""
+        """What `steps` writes before the steps: `[datastores]` and the like."""
         self.home = Home(str(root))
         self._started: list[subprocess.Popen[str]] = []
 
@@ -123,7 +125,7 @@ class Folder:
         """
         steps = _HEADER.sub(lambda line: line[0] if line[1] in _OTHERS else f"[pipelines.p.steps.{line[1]}]", text)
         values = "\n".join(f"{name} = {json.dumps(value)}" for name, value in params.items())
-        self.toml(f"{steps}\n[pipelines.p.params]\n{values}\n")
+        self.toml(f"{self.head}\n{steps}\n[pipelines.p.params]\n{values}\n")
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()

@@ -25,7 +25,7 @@ LAYERS = {
 APART = {"stores", "kinds", "environments", "executors"}
 LAZY = {
     "errors.py": {"difflib"},
-    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs"},
+    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.engine.sharing"},
     "registry.py": {"importlib.metadata"},
     "state/snapshot.py": {"glob"},
 }

@@ -55,6 +55,11 @@ class Home:
         return os.path.join(self.folder, "cache")
 
     @property
+    def inputs(self) -> str:
+        """Files of datastores, as steps are handed them."""
+        return os.path.join(self.folder, "inputs")
+
+    @property
     def aside(self) -> str:
         """Old outputs of `in_place` steps while these run."""
         return os.path.join(self.folder, "aside")

@@ -16,12 +16,12 @@ from test_language import WHOLE
 from mlmake.config import tables
 from mlmake.config.build import Wrong
 from mlmake.config.load import parse
-from mlmake.config.owners import matches
 from mlmake.config.places import locate
 from mlmake.config.problems import at, show
 from mlmake.config.references import parse_selector, split_reference
 from mlmake.errors import ConfigError, UsageError
 from mlmake.model.data import Datastore
+from mlmake.model.globs import matches
 from mlmake.model.project import Project
 from mlmake.model.resources import parse_duration, parse_size
 from mlmake.model.template import fill, placeholders

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import ROOT, read, step
 
-from mlmake.config.owners import Claim, Owners, matches
+from mlmake.config.owners import Claim, Owners
 from mlmake.config.places import SCHEMES, locate
 from mlmake.config.references import parse_selector, split_reference
 from mlmake.model.data import Datastore, Location
+from mlmake.model.globs import matches
 from mlmake.model.step import Step
 
 PIPELINE = """

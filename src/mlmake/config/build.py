@@ -110,6 +110,21 @@ def _paths(value: Any, _: object) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _reads(value: Any, _: object) -> tuple[tuple[str, ...], bool]:
+    if not isinstance(value, dict):
+        return _paths(value, None), False
+    legal = ("path", "mode")
+    if "path" not in value:
+        raise Wrong(f"expected a path, a list of paths or a table with 'path', got {show(value)}")
+    for key in value:
+        if key not in legal:
+            raise Wrong(f"unknown key {show(key)}", nearest(key[:20], legal))
+    mode = value.get("mode", "fetch")
+    if mode not in ("fetch", "path"):
+        raise Wrong(f"mode is 'fetch' or 'path', got {show(mode)}", nearest(str(mode)[:20], ("fetch", "path")))
+    return _paths(value["path"], None), mode == "path"
+
+
 def _words(value: Any, _: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise Wrong(f"expected a list of texts, got {show(value)}")
@@ -246,6 +261,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(float, _number)
     exact: dict[Any, Callable[[Any, Any], Any]] = {
         tables.Paths: _paths,
+        tables.Reads: _reads,
         tables.Keys: _keys,
         tables.Axis: _axis,
         tables.Duration: _duration,

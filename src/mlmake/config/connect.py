@@ -50,10 +50,10 @@ class Connections:
                 continue
             found = self._sources(filled, draft, at)
             if any(draft.id in source.producers for source in found):
-                name = self._scope.shown(draft.id)
-                self._tell(at, f"{show(text)} is what {name} makes itself: a step cannot read its own output")
+                own = self._scope.shown(draft.id)
+                self._tell(at, f"{show(text)} is what {own} makes itself: a step cannot read its own output")
             sources += found
-        return Input(name, tuple(sources))
+        return Input(name, tuple(sources), name in draft.spec.streamed)
 
     def _after(self, draft: Step, where: str) -> Iterator[str]:
         for text in draft.spec.after:

@@ -12,6 +12,8 @@ from mlmake.model.resources import Resources
 
 Paths = NewType("Paths", tuple[str, ...])
 """One path or a list of paths."""
+Reads = NewType("Reads", tuple[tuple[str, ...], bool])
+"""Paths, and whether they are handed over as they are in their datastore: a path, a list of paths, or a table."""
 Keys = NewType("Keys", dict[str, str])
 """Parameter keys: a list, or a table from the step's own name to the key."""
 Axis = NewType("Axis", tuple[Scalar, ...])
@@ -146,8 +148,10 @@ class StepTable:
     kind: str = setting("The kind; `script` and `command` name theirs by themselves.", "")
     description: str = setting("A sentence for people.", "")
     tags: tuple[str, ...] = setting("Words for people; never facts.", ())
-    inputs: dict[str, Paths] = setting(
-        "What it reads: name -> path, folder/, glob, datastore path or @step.output.", {}
+    inputs: dict[str, Reads] = setting(
+        "What it reads: name -> path, folder/, glob, datastore path or @step.output; "
+        '`{ path = "lake://x", mode = "path" }` hands over the URL itself.',
+        {},
     )
     outputs: dict[str, str] = setting("What it writes: name -> path or folder/.", {})
     metrics: dict[str, str] = setting("JSON outputs whose numbers the run remembers.", {})

@@ -6,17 +6,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mlmake.engine.ledger import Contents, Moment
 from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Stage
+from mlmake.errors import StoreError
 from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 from mlmake.state.cache import Action
 from mlmake.state.objects import FOLDERS, Objects
-from mlmake.state.shared import Record
 
 INLINE = 8 << 20
 """Outputs of fewer bytes are hashed, or brought out of the cache, at once: to hand them to a thread would cost more."""
@@ -69,19 +70,12 @@ class Hashed:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the shared cache has for a step that may start, and the step's facts when it was asked."""
-
-    queued: Queued
-    before: Moment
-    record: Record | None
-
-
 def hashed(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents]) -> Hashed:
     """The contents of what an attempt wrote or, where it was restored, of what was brought."""
     try:
         return Hashed(attempt, hash_(attempt.stage, attempt.restored))
+    except StoreError as error:
+        return Hashed(attempt, None, error.message)
     except OSError as error:
         what = "bring" if attempt.restored else "read its output"
         return Hashed(attempt, None, f"cannot {what} {error.filename}: {error.strerror}")
@@ -106,6 +100,14 @@ def deadline(step: Step) -> float | None:
     return time.monotonic() + step.spec.timeout if step.spec.timeout else None
 
 
+def note(log: str, message: str) -> None:
+    """Write into a log what kept a step from writing it itself."""
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"mlmake: {message}\n")
+
+
 def describe_exit(code: int) -> str:
     """An exit code in words: `exit code 2`, `killed by SIGKILL (out of memory?)`."""
     if code >= 0:
@@ -126,7 +128,11 @@ def is_small_in(objects: Objects, action: Action) -> bool:
     return sum(sizes) <= INLINE
 
 
-def damaged(objects: Objects, action: Action) -> list[tuple[str, str]]:
-    """What of an action's contents is not what its name says, as (digest, kind)."""
+def damaged(objects: Objects, action: Action) -> str:
+    """Set aside what of an action's contents is not what its name says; in words, "" if nothing is."""
     digests = [kept.digest for kept in action.outputs if kept.is_kept]
-    return list(dict.fromkeys(each for digest in digests for each in objects.unsound(digest)))
+    unsound = dict.fromkeys(each for digest in digests for each in objects.unsound(digest))
+    for digest, kind in unsound:
+        objects.set_aside(digest, kind)
+    names = ", ".join(digest for digest, _ in unsound)
+    return f"damaged in the cache, and set aside there: {names}" if names else ""

@@ -45,14 +45,12 @@ def check_supported(project: Project, steps: Sequence[Step]) -> None:
                 f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
                 hint="leave 'environment' out to run with the Python that runs mlmake",
             )
-        locations = [source.location for each in step.inputs for source in each.sources]
-        for location in [*locations, *(output.location for output in step.outputs)]:
-            if location.is_remote:
-                raise NotYetError(
-                    f"{where}: {location.text!r} is remote, "
-                    "and this version of mlmake reads and writes local files only",
-                    hint="point the datastore at a folder, or fetch the file in a step of its own",
-                )
+        remote = [output for output in step.outputs if output.location.is_remote]
+        if remote and step.spec.in_place:
+            raise UsageError(
+                f"{where}: an in_place step cannot write to {remote[0].location.text!r}",
+                hint="let it write to the path that it is handed, or copy its output in a step of its own",
+            )
 
 
 def check_room(steps: Sequence[Step], slots: Slots) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import heapq
 import os
-import queue
 import socket
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
+from mlmake.engine.apart import Apart
 from mlmake.engine.attempt import (
     Attempt,
-    Found,
     Hashed,
     Queued,
     Result,
@@ -27,13 +26,15 @@ from mlmake.engine.attempt import (
     is_as_kept,
     is_small,
     is_small_in,
+    note,
 )
-from mlmake.engine.ledger import Ledger
+from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
 from mlmake.engine.staging import Spares, stage
 from mlmake.environments.base import Software
+from mlmake.errors import MlmakeError
 from mlmake.executors.base import Executor
 from mlmake.home import Home
 from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
@@ -42,6 +43,8 @@ from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
+from mlmake.state.manifests import Record
+from mlmake.state.mirror import Brought
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -63,7 +66,6 @@ class Jobs:
         sharing: Sharing | None = None,
     ) -> None:
         self._sharing = sharing
-        self._looking = 0
         self._is_dropping = False
         self._project = project
         self._home = Home(project.root)
@@ -80,10 +82,8 @@ class Jobs:
         self._resting: list[Queued] = []
         self._restorable: deque[Queued] = deque()
         self._running: dict[str, Attempt] = {}
-        self._hashing = 0
+        self._apart = Apart()
         self._results: list[Result] = []
-        self._arrivals: queue.SimpleQueue[Finished | Hashed | Found | Exception | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="mlmake-hash")
         self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
         self._closed = False
         self._is_cache_told = False
@@ -94,7 +94,7 @@ class Jobs:
     def busy(self) -> int:
         """Steps that are queued, running or being settled."""
         waiting = len(self._queue) + len(self._resting) + len(self._restorable)
-        return waiting + self._looking + len(self._running) + self._hashing + len(self._results)
+        return waiting + len(self._running) + self._apart.waiting + len(self._results)
 
     @property
     def running(self) -> int:
@@ -109,11 +109,9 @@ class Jobs:
         if found and found.action:
             self._restorable.append(replace(queued, restorable=(found.before, found.action)))
         elif found and self._sharing and self._sharing.reads:
-            self._looking += 1
-            before = found.before
-            self._sharing.look_up(found.key, lambda record: self._arrivals.put(Found(queued, before, record)))
+            self._sharing.look_up(found.key, self._apart.expect(partial(self._looked_up, queued, found.before)))
         else:
-            heapq.heappush(self._queue, queued)
+            self._queue_to_run(queued)
 
     def wait(self) -> list[Result]:
         """Start what fits, then wait until something happens; the steps that ended for good, often none."""
@@ -121,7 +119,9 @@ class Jobs:
         if self._restorable:
             self._restore(self._restorable.popleft())
         is_idle = not self._results and not self._restorable
-        self._take_arrivals(is_idle and bool(self._running or self._hashing or self._resting or self._looking))
+        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting)
+        self._apart.take(is_patient=is_patient, seconds=self._patience())
+        self._end_overdue()
         if self._sharing:
             self._sharing.tell(self._sink)
         results, self._results = self._results, []
@@ -130,6 +130,8 @@ class Jobs:
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
         self._is_dropping = True
+        if self._sharing:
+            self._sharing.stop_looking()
         self._queue.clear()
         self._restorable.clear()
         resting, self._resting = self._resting, []
@@ -146,7 +148,7 @@ class Jobs:
 
     def nudge(self) -> None:
         """Make `wait` return soon; may be called from a signal handler."""
-        self._arrivals.put(None)
+        self._apart.nudge()
 
     def close(self) -> None:
         """End the threads, and processes if any are left."""
@@ -154,7 +156,7 @@ class Jobs:
         self._executor.wake()
         if self._watcher.is_alive():
             self._watcher.join()
-        self._pool.shutdown(wait=True)
+        self._apart.close()
         self._executor.close()
         self._spares.close()
 
@@ -184,7 +186,11 @@ class Jobs:
         before = self._ledger.look(step)
         if before.fingerprint.missing:
             self._slots.give(lease)
-            self._fail_unstarted(queued, step_run, "; ".join(map(str, before.fingerprint.missing)))
+            self._fail_unstarted(queued, "; ".join(map(str, before.fingerprint.missing)))
+            return
+        if self._ledger.needs(step):  # another version by now
+            self._slots.give(lease)
+            self._queue_to_run(queued)
             return
         place = stage(self._home, step, self._run, self._spares)
         call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
@@ -199,7 +205,7 @@ class Jobs:
             about = f"{error.filename}: " if error.filename and error.filename != job.argv[0] else ""
             self._slots.give(lease)
             message = f"cannot start {job.argv[0]}: {about}{error.strerror or error}"
-            self._fail_unstarted(queued, step_run, message)
+            self._fail_unstarted(queued, message)
             return
         self._follow(handle, Attempt(queued, lease, place, before, step_run, deadline(step)))
         self._ledger.started(step_run)
@@ -223,20 +229,16 @@ class Jobs:
             reasons=queued.reasons,
         )
 
-    def _fail_unstarted(self, queued: Queued, step_run: StepRun, message: str) -> None:
-        log = os.path.join(self._project.root, step_run.log)
-        with suppress(OSError):
-            os.makedirs(os.path.dirname(log), exist_ok=True)
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(f"mlmake: {message}\n")
+    def _fail_unstarted(self, queued: Queued, message: str) -> None:
+        step_run = self._new_step_run(queued)
+        note(os.path.join(self._project.root, step_run.log), message)
         self._end_badly(step_run, queued.step, Outcome.FAILED, message)
 
     # Restoring.
 
     def _restore(self, queued: Queued) -> None:
         """Bring a step's outputs out of the cache; if they cannot be had after all, it runs."""
-        if queued.restorable is None:
-            raise AssertionError("only what was found in the cache is put here")
+        assert queued.restorable, "only what was found in the cache is put here"
         before, action = queued.restorable
         place = stage(self._home, queued.step, self._run, self._spares)
         step_run = replace(self._new_step_run(queued), log=action.log)
@@ -248,27 +250,44 @@ class Jobs:
             return
         self._hash(attempt, is_small_in(self._ledger.cache.objects, action))
 
-    def _looked_up(self, found: Found) -> None:
+    def _looked_up(self, queued: Queued, before: Moment, record: Record | None) -> None:
         """What the shared cache has for a step."""
-        action = self._ledger.adopt(found.queued.step, found.record.action) if found.record else None
-        if self._is_dropping:
-            return
-        if action:
-            self._restorable.append(replace(found.queued, restorable=(found.before, action)))
-        else:
-            heapq.heappush(self._queue, found.queued)
+        action = self._ledger.adopt(queued.step, record.action) if record else None
+        if action and not self._is_dropping:
+            self._restorable.append(replace(queued, restorable=(before, action)))
+        elif not action:
+            self._queue_to_run(queued)
 
     def _not_restored(self, attempt: Attempt, problem: str) -> None:
         """Say what was wrong with the cache, take what is damaged out of it, and run the step."""
-        objects = self._ledger.cache.objects
-        unsound = damaged(objects, attempt.restored) if attempt.restored else []
-        for digest, kind in unsound:
-            objects.set_aside(digest, kind)
-        if unsound:
-            problem = f"damaged in the cache, and set aside there: {', '.join(digest for digest, _ in unsound)}"
+        if attempt.restored:
+            problem = damaged(self._ledger.cache.objects, attempt.restored) or problem
         self._sink(Noticed(f"{self._project.shown(attempt.step.id)} cannot be restored and runs: {problem}"))
         discarded(attempt, "")
-        heapq.heappush(self._queue, replace(attempt.queued, restorable=None))
+        self._queue_to_run(replace(attempt.queued, restorable=None))
+
+    # Fetching.
+
+    def _queue_to_run(self, queued: Queued) -> None:
+        """Queue a step; one that reads what a datastore has and this machine has not waits for that first."""
+        if self._is_dropping:
+            return
+        try:
+            needed = self._ledger.needs(queued.step)
+        except MlmakeError as error:
+            self._fail_unstarted(queued, error.message)
+            return
+        if needed:
+            self._apart.do(partial(self._ledger.bring, needed), partial(self._fetched, queued), is_slow=True)
+        else:
+            heapq.heappush(self._queue, queued)
+
+    def _fetched(self, queued: Queued, brought: Brought) -> None:
+        self._ledger.brought(brought)
+        if brought.problem:
+            self._fail_unstarted(queued, brought.problem)
+        elif not self._is_dropping:
+            heapq.heappush(self._queue, queued)
 
     # Waiting.
 
@@ -277,31 +296,9 @@ class Jobs:
         try:
             while not self._closed:
                 for finished in self._executor.wait(tuple(self._running), None):
-                    self._arrivals.put(finished)
+                    self._apart.post(partial(self._finished, finished))
         except Exception as error:
-            self._arrivals.put(error)
-
-    def _take_arrivals(self, is_patient: bool) -> None:
-        try:
-            arrival = self._arrivals.get(is_patient, timeout=self._patience() if is_patient else None)
-        except queue.Empty:
-            arrival = None
-        while True:
-            if isinstance(arrival, Finished):
-                self._finished(arrival)
-            elif isinstance(arrival, Found):
-                self._looking -= 1
-                self._looked_up(arrival)
-            elif isinstance(arrival, Hashed):
-                self._hashing -= 1
-                self._settle(arrival)
-            elif arrival is not None:
-                raise arrival
-            try:
-                arrival = self._arrivals.get_nowait()
-            except queue.Empty:
-                break
-        self._end_overdue()
+            self._apart.fail(error)
 
     def _patience(self) -> float | None:
         due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
@@ -337,17 +334,16 @@ class Jobs:
 
     def _hash(self, attempt: Attempt, is_small: bool) -> None:
         """Look at what a step wrote, or bring what it would have written, and settle it: at once if it is little."""
-        if is_small:
+        if is_small and not any(output.location.is_remote for output in attempt.step.outputs):
             self._settle(hashed(attempt, self._ledger.hash))
-        else:
-            self._hashing += 1
-            self._pool.submit(self._hash_apart, attempt)
-
-    def _hash_apart(self, attempt: Attempt) -> None:
+            return
         try:
-            self._arrivals.put(hashed(attempt, self._ledger.hash_apart))
-        except Exception as error:  # a bug must end the build, not leave it waiting
-            self._arrivals.put(error)
+            going = self._ledger.outgoing(attempt.step)
+        except MlmakeError as error:
+            self._settle(Hashed(attempt, None, error.message))
+            return
+        look = partial(self._ledger.hash_apart, going=going)
+        self._apart.do(partial(hashed, attempt, look), self._settle, is_slow=bool(going))
 
     def _settle(self, hashed: Hashed) -> None:
         attempt, contents = hashed.attempt, hashed.contents

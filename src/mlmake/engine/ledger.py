@@ -8,12 +8,13 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
 from mlmake.engine.keeping import bring, keep
+from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
 from mlmake.environments.base import Software
 from mlmake.home import Home
@@ -25,8 +26,10 @@ from mlmake.model.step import Step
 from mlmake.plan.assess import Assessor
 from mlmake.state.cache import Action, Cache, Kept, key_of, key_of_facts
 from mlmake.state.database import empty, transaction
-from mlmake.state.digests import Digests
+from mlmake.state.digests import Digest, Digests
 from mlmake.state.fingerprint import EDITED, Fingerprint, Fingerprints
+from mlmake.state.mirror import Brought, Need, needs
+from mlmake.state.mirror import bring as bring_here
 from mlmake.state.records import Records
 from mlmake.state.runs import Runs
 from mlmake.state.stamps import TOP, entries
@@ -61,13 +64,15 @@ class Settled(NamedTuple):
 class Contents(NamedTuple):
     """What a step's outputs hold, and what was learnt in looking if that was done apart.
 
-    `kept` is what of it the cache has now, None where it takes nothing; `problem` is why it could not.
+    `kept` is what of it the cache has now, None where it takes nothing; `problem` is why it could not. `sent` is
+    what stands in a datastore now, by output.
     """
 
     outputs: tuple[Item, ...]
     learnt: Digests | None = None
     kept: tuple[Kept, ...] | None = None
     problem: str = ""
+    sent: Mapping[str, Sent] = {}
 
 
 class Ledger:
@@ -78,12 +83,14 @@ class Ledger:
     ) -> None:
         """With `whole` false, what is known is read step by step: for a few steps of many."""
         self._root = project.root
+        self._home = Home(project.root)
         self._connection = connection
         self.digests = Digests(connection, whole=whole)
         self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
         self.fingerprints = Fingerprints(project, self.digests, connection, software)
-        self.cache = Cache(Home(project.root), project.cache, connection)
+        self._remotes = self.fingerprints.remotes
+        self.cache = Cache(self._home, project.cache, connection)
         self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache)
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
@@ -132,11 +139,43 @@ class Ledger:
         """The contents of what a step wrote, still in its private places, and kept now. Raises OSError."""
         return self._contents(stage, self.digests, restored)
 
-    def hash_apart(self, stage: Stage, restored: Action | None = None) -> Contents:
-        """As `hash`, for another thread: nothing that is ours is touched before `settle` takes it over."""
+    def hash_apart(self, stage: Stage, restored: Action | None = None, going: Sequence[Outgoing] = ()) -> Contents:
+        """As `hash`, for another thread: nothing that is ours is touched before `settle` takes it over.
+
+        What goes to a datastore is sent. Raises StoreError too.
+        """
         with closing(empty()) as connection:
             digests = Digests(connection, whole=False)
-            return self._contents(stage, digests, restored)._replace(learnt=digests)
+            contents = self._contents(stage, digests, restored)
+            items = {output.name: item for output, item in zip(stage.step.outputs, contents.outputs, strict=True)}
+            sent = {each.output.name: send(each, stage, items[each.output.name], digests) for each in going}
+            return contents._replace(learnt=digests, sent=sent)
+
+    def outgoing(self, step: Step) -> tuple[Outgoing, ...]:
+        """What a step writes for a datastore. Raises StoreError."""
+        return outgoing(step, self._remotes)
+
+    # Inputs in datastores.
+
+    def needs(self, step: Step) -> list[Need]:
+        """What a step reads from datastores and this machine does not have. Raises StoreError."""
+        if not any(source.location.is_remote for each in step.inputs for source in each.sources):
+            return []
+        return needs(self._home, self._remotes, step, self.digests.of)
+
+    def bring(self, needed: Sequence[Need]) -> Brought:
+        """Fetch; for any thread."""
+        return bring_here(self.cache.objects, needed)
+
+    def brought(self, brought: Brought) -> None:
+        """Remember what was learnt in fetching."""
+        self._learn(brought.contents)
+        with transaction(self._connection):
+            self._save_memo()
+
+    def _learn(self, contents: Mapping[tuple[str, str], Digest]) -> None:
+        for (url, version), content in contents.items():
+            self._remotes.learn(url, version, content)
 
     def _contents(self, stage: Stage, digests: Digests, restored: Action | None) -> Contents:
         if restored:
@@ -155,6 +194,13 @@ class Ledger:
         """Make a step's outputs real and remember its run, or that it was spared one, in one transaction."""
         if contents.learnt is not None:
             self.digests.adopt(contents.learnt)
+        outputs = contents.outputs
+        if contents.sent:
+            sent = contents.sent
+            names = [output.name for output in stage.step.outputs]
+            outputs = tuple(sent[n].item if n in sent else item for n, item in zip(names, outputs, strict=True))
+            for each in sent.values():
+                self._learn(each.contents)
         stage.commit(self.digests)
         facts, edited = self._facts_read(stage.step, before)
         metrics, unreadable = _metrics(stage.step)
@@ -165,7 +211,7 @@ class Ledger:
             run=stage.run,
             facts=facts,
             inputs=before.fingerprint.inputs,
-            outputs=contents.outputs,
+            outputs=outputs,
             finished=ended,
             seconds=seconds,
         )
@@ -175,7 +221,8 @@ class Ledger:
             ended=ended,
             exit_code=0,
             facts=facts,
-            outputs=contents.outputs,
+            inputs=dict(before.fingerprint.inputs),
+            outputs=outputs,
             metrics=metrics,
         )
         with transaction(self._connection):

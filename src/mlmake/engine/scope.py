@@ -213,7 +213,7 @@ class _Table:
             stats.append(toml)
         for step in steps:
             number = self._numbers[step.id]
-            settled = verdicts[step.id].state is State.FRESH
+            settled = verdicts[step.id].state is State.FRESH and not _is_remote(step)
             (self._unsettled.discard if settled else self._unsettled.add)(number)
             watched = ledger.fingerprints.watched(step)
             names.update(dict.fromkeys(watched.variables))
@@ -264,6 +264,12 @@ def _group(project: Project, step: Step) -> str:
     return name.partition("[")[0] if step.matrix else name
 
 
+def _is_remote(step: Step) -> bool:
+    """Whether it reads or writes what no `stat` of this machine shows: it is asked for each time."""
+    inputs = (source.location for each in step.inputs for source in each.sources)
+    return any(each.is_remote for each in (*inputs, *(output.location for output in step.outputs)))
+
+
 def _packed(step: Step, spec: int) -> tuple[Any, ...]:
     """A step as plain values, which marshal writes and reads ten times as fast as pickle does dataclasses."""
     return (
@@ -272,7 +278,10 @@ def _packed(step: Step, spec: int) -> tuple[Any, ...]:
         step.pipeline,
         spec,
         dict(step.matrix),
-        [(each.name, [(*_flat(source.location), source.producers) for source in each.sources]) for each in step.inputs],
+        [
+            (each.name, [(*_flat(source.location), source.producers) for source in each.sources], each.is_streamed)
+            for each in step.inputs
+        ],
         [(each.name, *_flat(each.location), each.is_metrics) for each in step.outputs],
         [(param.name, param.key, param.value) for param in step.params],
         step.producers,
@@ -293,7 +302,8 @@ def _unpacked(packed: tuple[Any, ...], specs: Sequence[StepSpec]) -> Step:
         spec=specs[spec],
         matrix=matrix,
         inputs=tuple(
-            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources)) for own, sources in inputs
+            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources), is_streamed)
+            for own, sources, is_streamed in inputs
         ),
         outputs=tuple(Output(each[0], Location(*each[1:6]), each[6]) for each in outputs),
         params=tuple(Param(*each) for each in params),

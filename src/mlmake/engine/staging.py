@@ -61,14 +61,18 @@ class Stage:
         return [output for output in self.step.outputs if not os.path.exists(self.outputs[output.name])]
 
     def commit(self, digests: Digests) -> None:
-        """Move every output into its real place; all that is slow or likely to fail comes before the first rename."""
+        """Move every output of this machine into its real place.
+
+        All that is slow or likely to fail comes before the first rename.
+        """
         if self.step.spec.in_place:
             return
-        places = [(self.outputs[output.name], _real(output.location.path)) for output in self.step.outputs]
+        outputs = [output for output in self.step.outputs if not output.location.is_remote]
+        places = [(self.outputs[output.name], _real(output.location.path)) for output in outputs]
         for private, real in places:
             _check(private, real)
         sources = self._brought_over(places)
-        for output, (private, real), source in zip(self.step.outputs, places, sources, strict=True):
+        for output, (private, real), source in zip(outputs, places, sources, strict=True):
             if (_is_folder(source) or _is_folder(real)) and os.path.lexists(real):
                 _rename(real, self._kept(real))
             _rename(source, real)

@@ -39,10 +39,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A named input: what a step reads, in the order in which it is handed over."""
+    """A named input: what a step reads, in the order in which it is handed over.
+
+    A streamed one is handed over as the URL that it has in its datastore, for the step to read by itself.
+    """
 
     name: str
     sources: tuple[Source, ...]
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

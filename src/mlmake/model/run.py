@@ -28,7 +28,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file or folder with its content: the location's text, digest (xxh3_128), bytes."""
+    """One file or folder with its content: the location's text, digest (xxh3_128), bytes.
+
+    Of a datastore that is not on this machine, the digest is the version by which the store tells contents apart.
+    """
 
     text: str
     digest: str
@@ -73,6 +76,7 @@ class StepRun:
     log: str = ""
     reasons: tuple[Reason, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
     outputs: tuple[Item, ...] = ()
     metrics: Mapping[str, Value] = field(default_factory=dict)
 

@@ -57,6 +57,7 @@ class StepSpec:
         after: steps that come first without handing over data.
         retries: how often a failed attempt is tried again.
         timeout: seconds after which an attempt is ended; 0 for none.
+        streamed: inputs that are handed over as URLs.
         in_place: the script writes to the real output paths.
         reuse: False runs it in every build.
         cache: False keeps no result; a table says so by output.
@@ -79,6 +80,7 @@ class StepSpec:
     resources: Resources = Resources()
     retries: int = 0
     timeout: float = 0.0
+    streamed: tuple[str, ...] = ()
     in_place: bool = False
     reuse: bool = True
     cache: bool | Mapping[str, bool] = True

@@ -61,6 +61,8 @@ class Assessor:
         action = self.restorable(step, fingerprint)
         if action is None:
             return judged
+        if any(output.location.is_remote for output in step.outputs):
+            return replace(judged, state=State.RESTORABLE)  # which version it will get there, nobody knows
         foreseen.add(step.id)
         places = {output.name: output.location.path for output in step.outputs}
         for kept in action.outputs:
@@ -85,7 +87,11 @@ class Assessor:
         """What stands where the step's outputs belong; empty where it never ran, as nobody asks."""
         if record is None:
             return {}
-        found = ((output.location, self._digests.of(output.location.path)) for output in step.outputs)
+        remotes = self._fingerprints.remotes
+        found = (
+            (location, remotes.version(location) if location.is_remote else self._digests.of(location.path))
+            for location in (output.location for output in step.outputs)
+        )
         return {location.text: digest.digest if digest else None for location, digest in found}
 
     def _judge(

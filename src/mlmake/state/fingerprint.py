@@ -18,6 +18,7 @@ from typing import Any, cast
 import xxhash
 
 from mlmake.environments.base import Software
+from mlmake.home import Home
 from mlmake.model.data import Input, Source, Value
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
@@ -27,6 +28,8 @@ from mlmake.model.template import placeholders
 from mlmake.state.database import misread
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.imports import Closure
+from mlmake.state.mirror import target_of
+from mlmake.state.remotes import Remotes, url_of
 from mlmake.state.scan import scan
 from mlmake.state.snapshot import matches
 
@@ -90,6 +93,8 @@ class Fingerprints:
 
     def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software) -> None:
         self._project = project
+        self._home = Home(project.root)
+        self.remotes = Remotes(project.datastores, connection)
         self._digests = digests
         self._software = software
         self._connection = connection
@@ -105,6 +110,7 @@ class Fingerprints:
         """Forget which code files there are, as time has passed since the last look."""
         self._static.clear()
         self._matches.clear()
+        self.remotes.look_again()
         self._closure = self._new_closure()
 
     def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True) -> Fingerprint:
@@ -152,6 +158,7 @@ class Fingerprints:
         rows = ((digest, json.dumps(names)) for digest, names in self._new_names.items())
         self._connection.executemany("INSERT OR REPLACE INTO imports VALUES (?, ?)", rows)
         self._new_names.clear()
+        self.remotes.save()
 
     def watched(self, step: Step) -> Watched:
         """What decided when `of` last looked at a step."""
@@ -160,12 +167,14 @@ class Fingerprints:
         files = [*code, *declared.mentioned]
         globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
         for location in (source.location for each in step.inputs for source in each.sources):
+            if location.is_remote:
+                continue
             if location.pattern:
                 globs[location.path, location.pattern] = None
                 files += (os.path.join(location.path, name) for name in self._glob(location.path, location.pattern))
             else:
                 files.append(location.path)
-        files += (output.location.path for output in step.outputs)
+        files += (output.location.path for output in step.outputs if not output.location.is_remote)
         return Watched(
             files=tuple(dict.fromkeys(files)),
             listings=self._closure.listings if code else {},
@@ -286,16 +295,39 @@ class Fingerprints:
         paths: list[str] = []
         gone: list[str] = []
         for source in each.sources:
-            found = False
-            for text, path in self._places(source):
-                digest = self._expected.get(path) or self._digests.of(path)
-                if digest is not None:
-                    items.append(Item(text, digest.digest, digest.size))
-                    paths.append(path)
-                    found = True
-            if not found:
+            before = len(items)
+            look = self._remote_items if source.location.is_remote else self._local_items
+            for item, path in look(source, each.is_streamed):
+                items.append(item)
+                paths.append(path)
+            if len(items) == before:
                 gone.append(source.location.text)
         return tuple(items), tuple(paths), gone
+
+    def _local_items(self, source: Source, _: bool) -> Iterator[tuple[Item, str]]:
+        for text, path in self._places(source):
+            digest = self._expected.get(path) or self._digests.of(path)
+            if digest is not None:
+                yield Item(text, digest.digest, digest.size), path
+
+    def _remote_items(self, source: Source, is_streamed: bool) -> Iterator[tuple[Item, str]]:
+        """What a datastore has, by version; the path is where it will stand here, or its address there."""
+        location = source.location
+        place = self.remotes.place(location)
+        if location.is_folder and not location.pattern:
+            version = self.remotes.version(location)
+            if version is not None:
+                url = url_of(place, place.key)
+                here = target_of(self._home, url, version.digest)
+                yield (
+                    Item(location.text, version.digest, version.size),
+                    place.store.address(place.key) if is_streamed else here,
+                )
+            return
+        for file in self.remotes.files(location):
+            here = target_of(self._home, url_of(place, file.entry.key), file.entry.version)
+            path = place.store.address(file.entry.key) if is_streamed else here
+            yield Item(file.text, file.entry.version, file.entry.size), path
 
     def _places(self, source: Source) -> Iterator[tuple[str, str]]:
         location = source.location

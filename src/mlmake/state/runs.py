@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from mlmake.model.reason import Cause, Reason
-from mlmake.model.run import Outcome, Run, StepRun
+from mlmake.model.run import Item, Outcome, Run, StepRun
 from mlmake.state.database import misread
 from mlmake.state.records import decode_items, encode_items
 
@@ -102,8 +102,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode()  # a path in a message may be no Unicode
     if isinstance(value, dict):
-        return json.dumps(value) if value else "{}"
+        return json.dumps({name: _nested(each) for name, each in value.items()}) if value else "{}"
     return value
+
+
+def _nested(value: Any) -> Any:
+    is_items = isinstance(value, tuple) and all(isinstance(each, Item) for each in value)
+    return encode_items(value) if is_items else value
 
 
 def _run(row: Sequence[Any]) -> Run:
@@ -116,6 +121,7 @@ def _step_run(row: Sequence[Any]) -> StepRun:
     values["outcome"] = Outcome(values["outcome"])
     values["reasons"] = tuple(map(_reason, json.loads(values["reasons"])))
     values["outputs"] = decode_items(json.loads(values["outputs"]))
+    values["inputs"] = {name: decode_items(items) for name, items in json.loads(values["inputs"]).items()}
     values["facts"] = json.loads(values["facts"])
     values["metrics"] = json.loads(values["metrics"])
     return StepRun(**values)

@@ -1,0 +1,193 @@
+"""Inputs and outputs in a datastore that is not on this machine: a real S3 server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from projects import Folder
+from servers import S3Server, s3_server
+
+STEPS = """
+    [clean]
+    command = "tr a-z A-Z < {inputs.raw} > {outputs.table}; echo clean >> ../ran"
+    inputs = { raw = "lake://raw/words.txt" }
+    outputs = { table = "lake://out/table.txt" }
+    [count]
+    command = "wc -l < {inputs.table} > {outputs.n}; echo count >> ../ran"
+    inputs = { table = "@clean" }
+    outputs = { n = "build/n.txt" }
+"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+class Lake:
+    """A bucket, seen with s3fs itself."""
+
+    def __init__(self, server: S3Server) -> None:
+        import s3fs
+
+        self.url = server.bucket()
+        self.fs: Any = s3fs.S3FileSystem(**server.options, skip_instance_cache=True, use_listings_cache=False)
+
+    def write(self, files: dict[str, str]) -> None:
+        for key, text in files.items():
+            self.fs.pipe_file(f"{self.url}/{key}", text.encode())
+
+    def read(self, key: str) -> str:
+        return str(self.fs.cat_file(f"{self.url}/{key}").decode())
+
+    def keys(self, folder: str) -> list[str]:
+        prefix = f"{self.url.removeprefix('s3://')}/{folder}/"
+        return sorted(path.removeprefix(prefix) for path in self.fs.find(f"{self.url}/{folder}"))
+
+    def has(self, key: str) -> bool:
+        return bool(self.fs.exists(f"{self.url}/{key}"))
+
+
+@pytest.fixture
+def lake(s3: S3Server, project: Folder, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("LAKE_KEY", s3.KEY)
+    monkeypatch.setenv("LAKE_SECRET", s3.SECRET)
+    lake = Lake(s3)
+    project.head = f"""
+[datastores.lake]
+url = "{lake.url}"
+key = "${{env:LAKE_KEY}}"
+secret = "${{env:LAKE_SECRET}}"
+endpoint_url = "{s3.endpoint}"
+"""
+    return lake
+
+
+def test_a_pipeline_over_a_store(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\ntwo\n"})
+    project.steps(STEPS)
+    assert project.build().done == ["clean", "count"]
+    assert lake.read("out/table.txt") == "ONE\nTWO\n"
+    assert project.read("build/n.txt").strip() == "2"
+    assert set(project.states().values()) == {"fresh"}
+    assert project.build().started == []
+
+
+def test_a_new_version_is_noticed_and_equal_results_spare_the_rest(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    lake.write({"raw/words.txt": "ONE\n"})
+    assert project.states() == {"clean": "stale", "count": "maybe"}
+    built = project.build()
+    assert (built.done, built.spared) == (["clean"], ["count"])
+    lake.write({"raw/words.txt": "one\n"})
+    assert project.build().restored == ["clean"]
+
+
+def test_an_output_that_is_gone_or_replaced_is_restored(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    lake.fs.rm(f"{lake.url}/out/table.txt")
+    assert project.states()["clean"] == "restorable"
+    assert project.build().restored == ["clean"]
+    lake.write({"out/table.txt": "somebody else's"})
+    assert project.build().restored == ["clean"]
+    assert lake.read("out/table.txt") == "ONE\n"
+    assert project.log("../ran") == ["clean", "count"]
+
+
+def test_a_missing_input_is_told(project: Folder, lake: Lake) -> None:
+    project.steps(STEPS)
+    done = project.cli()
+    assert done.returncode == 2
+    assert "input raw is missing: lake://raw/words.txt" in done.stderr
+
+
+def test_folders_and_globs(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/a.csv": "1\n", "raw/b.csv": "2\n", "raw/in/c.csv": "3\n", "raw/d.txt": "4\n"})
+    project.steps("""
+        [glob]
+        command = "cat {inputs.all} > {outputs.x}"
+        inputs = { all = "lake://raw/*.csv" }
+        outputs = { x = "build/glob" }
+        [folder]
+        command = "(cd {inputs.all} && find . -type f | sort) > ../names; cp -r {inputs.all}/. {outputs.x}"
+        inputs = { all = "lake://raw/" }
+        outputs = { x = "lake://copy/" }
+    """)
+    assert sorted(project.build().done) == ["folder", "glob"]
+    assert project.read("build/glob") == "1\n2\n"
+    assert project.log("../names") == ["./a.csv", "./b.csv", "./d.txt", "./in/c.csv"]
+    assert lake.keys("copy") == ["a.csv", "b.csv", "d.txt", "in/c.csv"]
+    assert project.reasons("folder") == []
+    assert project.build().started == []
+    lake.write({"raw/e.txt": "5\n"})
+    lake.fs.rm(f"{lake.url}/raw/in/c.csv")
+    assert project.build().done == ["folder"]
+    assert lake.keys("copy") == ["a.csv", "b.csv", "d.txt", "e.txt"]
+
+
+def test_a_streamed_input_is_handed_over_as_its_url(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps("""
+        [one]
+        command = "echo {inputs.raw} > {outputs.x}"
+        inputs = { raw = { path = "lake://raw/words.txt", mode = "path" } }
+        outputs = { x = "build/x" }
+    """)
+    project.build()
+    assert project.read("build/x") == f"{lake.url}/raw/words.txt\n"
+    lake.write({"raw/words.txt": "two\n"})
+    assert project.states() == {"one": "stale"}
+
+
+def test_what_was_fetched_once_is_not_fetched_again(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    inputs = os.path.join(project.home.inputs)
+    before = sorted(os.stat(os.path.join(top, name)).st_ino for top, _, names in os.walk(inputs) for name in names)
+    project.steps(STEPS.replace("tr a-z A-Z <", "cat <"))
+    project.build()
+    after = sorted(os.stat(os.path.join(top, name)).st_ino for top, _, names in os.walk(inputs) for name in names)
+    assert {*before} <= {*after}
+
+
+def test_a_changed_copy_of_an_input_is_not_believed(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    for top, _, names in os.walk(project.home.inputs):
+        for name in names:
+            os.chmod(os.path.join(top, name), 0o644)
+            with open(os.path.join(top, name), "w") as file:
+                file.write("spoilt\n")
+    project.steps(STEPS.replace("tr a-z A-Z <", "cat <"))
+    project.build()
+    assert lake.read("out/table.txt") == "one\n"
+
+
+def test_a_missing_variable_is_told_and_no_secret_is_written(
+    project: Folder, lake: Lake, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    for top, _, names in os.walk(project.home.folder):
+        for name in names:
+            with open(os.path.join(top, name), "rb") as file:
+                assert s3.SECRET.encode() not in file.read(), name
+    monkeypatch.delenv("LAKE_SECRET")
+    done = project.cli()
+    assert done.returncode == 2
+    assert "lake" in done.stderr
+    assert "secret" in done.stderr
+    assert "LAKE_SECRET" in done.stderr
+    assert s3.SECRET not in done.stderr + done.stdout
