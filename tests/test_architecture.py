@@ -25,7 +25,7 @@ LAYERS = {
 APART = {"stores", "kinds", "environments", "executors"}
 LAZY = {
     "errors.py": {"difflib"},
-    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.engine.sharing"},
+    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.engine.sharing", "mlmake.state.upkeep"},
     "registry.py": {"importlib.metadata"},
     "state/snapshot.py": {"glob"},
 }

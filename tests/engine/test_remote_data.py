@@ -191,3 +191,29 @@ def test_a_missing_variable_is_told_and_no_secret_is_written(
     assert "secret" in done.stderr
     assert "LAKE_SECRET" in done.stderr
     assert s3.SECRET not in done.stderr + done.stdout
+
+
+def test_what_was_fetched_survives_the_upkeep(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    project.build()
+    lake.write({"raw/words.txt": "two\n"})
+    project.build()
+    assert project.cli("cache", "gc", "--runs", "1").returncode == 0
+    held = [name for _, _, names in os.walk(project.home.inputs) for name in names]
+    assert sorted(held) == ["table.txt", "words.txt"]
+    project.steps(STEPS.replace("tr a-z A-Z <", "cat <"))
+    assert project.build().done == ["clean", "count"]
+
+
+def test_a_size_is_kept(project: Folder) -> None:
+    project.head = "[cache]\nsize = 150000\nruns = 1"
+    for n in range(4):
+        project.steps(f"""
+            [one]
+            command = "seq -w {n}000 {n}999 | head -c 5000 > {{outputs.x}}; truncate -s 50000 {{outputs.x}}"
+            outputs = {{ x = "build/x" }}
+        """)
+        project.build()
+    sizes = [os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(project.home.cache) for name in names]
+    assert sum(sizes) == 150000

@@ -21,7 +21,7 @@ from mlmake.engine.slots import Slots, here
 from mlmake.environments.system import System
 from mlmake.executors.base import Executor
 from mlmake.home import Home
-from mlmake.model.events import Ended, LockWaiting, Planned, Sink, StepBlocked
+from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Outcome, Run, Summary
@@ -115,9 +115,18 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
         for step in plan.blocked:
             sink(StepBlocked(step, plan.verdicts[step].reasons))
         summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+        _trim(ledger, project, connection, sink)
         sink(Ended(summary))
         _remember(scope, ledger, plan, summary)
     return summary
+
+
+def _trim(ledger: Ledger, project: Project, connection: sqlite3.Connection, sink: Sink) -> None:
+    """Keep the cache under its limit, if it has one."""
+    from mlmake.state.upkeep import trim
+
+    if ledger.cache.policy.size and (problem := trim(ledger.cache, project.root, connection)):
+        sink(Noticed(problem))
 
 
 def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> None:

@@ -144,6 +144,7 @@ class Cache:
     """What a project keeps of what its steps wrote."""
 
     def __init__(self, home: Home, policy: CachePolicy, connection: sqlite3.Connection) -> None:
+        self.home = home
         self.policy = policy
         self.objects = Objects(home.cache)
         self.actions = Actions(connection)

@@ -55,7 +55,7 @@ _ADDED = {
         CREATE INDEX actions_by_use ON actions (used);
         CREATE TABLE contents (
             url TEXT, version TEXT, digest TEXT, size INTEGER, PRIMARY KEY (url, version)
-        ) WITHOUT ROWID;
+        );
         ALTER TABLE step_runs ADD COLUMN inputs TEXT DEFAULT '{}';
         ALTER TABLE runs ADD COLUMN restored INTEGER DEFAULT 0
     """,

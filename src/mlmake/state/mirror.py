@@ -86,6 +86,25 @@ def _needs(home: Home, remotes: Remotes, each: Input) -> Iterator[Need]:
             yield Need(place.store, target, False, (one,))
 
 
+def sweep(home: Home, *, dry_run: bool = False) -> int:
+    """Remove what was handed over and is no object of the cache any more; its bytes."""
+    freed = 0
+    for folder in _folders(home.inputs):
+        files = [os.stat(os.path.join(top, name)) for top, _, names in os.walk(folder) for name in names]
+        if all(status.st_nlink > 1 for status in files):
+            continue
+        freed += sum(status.st_size for status in files if status.st_nlink == 1)
+        if not dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
+def _folders(folder: str) -> list[str]:
+    with suppress(OSError), os.scandir(folder) as found:
+        return [entry.path for entry in found if entry.is_dir()]
+    return []
+
+
 def _is_here(need: Need, digest_of: Callable[[str], Digest | None]) -> bool:
     """Whether a path is there with the content that it was fetched with."""
     if not os.path.exists(need.target):

@@ -15,6 +15,7 @@ from mlmake.model.project import Project
 from mlmake.model.run import Record, StepRun
 from mlmake.state.cache import key_of_facts
 from mlmake.state.records import Records
+from mlmake.state.remotes import newest_contents
 from mlmake.state.runs import Runs
 
 
@@ -35,6 +36,7 @@ def needs_of(project: Project, connection: sqlite3.Connection, runs: int) -> Nee
     keys = {key for each in written if (key := key_of_facts(each.facts))}
     digests = {item.digest for each in written for item in each.outputs}
     digests.update(item.digest for record in last for items in record.inputs.values() for item in items)
+    digests |= newest_contents(connection)
     digests.update(_linked(project, (record for step in records.steps() if (record := records.get(step)))))
     return Needs(frozenset(keys), frozenset(digests))
 

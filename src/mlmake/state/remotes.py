@@ -149,6 +149,11 @@ class Remotes:
         return self._folders[at]
 
 
+def newest_contents(connection: sqlite3.Connection) -> set[str]:
+    """The digests of what datastores held when this machine last fetched or sent it, the newest version of each file."""
+    return {str(row[0]) for row in connection.execute("SELECT digest, max(rowid) FROM contents GROUP BY url")}
+
+
 def version_of(files: Iterable[tuple[str, Entry]]) -> Digest:
     """The version of a folder, from its files by their names in it, in the order of these."""
     named = list(files)

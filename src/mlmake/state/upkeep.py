@@ -15,6 +15,7 @@ from mlmake.errors import ConfigError
 from mlmake.model.run import size_in_words
 from mlmake.state.cache import Action, Cache
 from mlmake.state.database import transaction
+from mlmake.state.mirror import sweep
 from mlmake.state.needs import Needs, needs_of
 from mlmake.state.objects import FILES, FOLDERS, Objects
 
@@ -105,6 +106,7 @@ def collect(
             cache.actions.remove(action.key for action in taken)
         for (digest, kind), _ in gone:
             cache.objects.remove(digest, kind)
+    freed += sweep(cache.home, dry_run=dry_run)
     freed += _sweep([*cache.objects.leftovers(), *cache.objects.damaged()], dry_run)
     return Collected(results=len(taken), objects=len(gone), freed=freed, left=stock.total)
 
