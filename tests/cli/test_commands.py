@@ -238,8 +238,27 @@ def test_runs_show_metrics_diff(line: Folder) -> None:
     assert "third  scores.nested.ratio  0.333333  2" in line.cli("metrics").stdout
     diff = line.json("diff", "1", "2")
     assert isinstance(diff, list)
-    assert {"step": "p.first", "what": "param word", "old": '"hello"', "new": '"goodbye"'} in diff
-    assert {"step": "p.third", "what": "metric scores.length", "old": 24, "new": 32} in diff
+    kinds = [each["kind"] for each in diff]
+    assert list(dict.fromkeys(kinds)) == ["parameter", "fact", "metric", "output"]
+    assert kinds == sorted(kinds, key=("parameter", "fact", "metric", "output").index)
+    assert diff[0] == {
+        "step": "p.first",
+        "kind": "parameter",
+        "what": "param word",
+        "old": '"hello"',
+        "new": '"goodbye"',
+        "change": None,
+        "sizes": None,
+    }
+    length = next(each for each in diff if each["what"] == "metric scores.length")
+    assert (length["old"], length["new"], length["change"]) == (24, 32, 8.0)
+    result = next(each for each in diff if each["what"] == "result build/x.txt")
+    assert result["sizes"] == [6, 8]
+    told = line.cli("diff", "-2", "-1").stdout
+    assert re.search(r"^p.third +metric scores.length +24 +32 \(\+8\)$", told, re.MULTILINE)
+    assert "(6 B)" in told
+    assert line.cli("diff", "2", "2").stdout == "runs 2 and 2 left the same facts, metrics and outputs\n"
+    assert line.cli("show", "-1").stdout.startswith("run 2 ")
     assert line.cli("show", "9").returncode == 2
 
 
@@ -281,7 +300,7 @@ def test_clean_removes_declared_outputs_only(line: Folder) -> None:
     assert sorted(os.listdir(line.root / "build")) == ["mine.txt", "scores.json", "x.txt"]
     line.cli("clean", "--all")
     assert os.listdir(line.root / "build") == ["mine.txt"]
-    assert line.cli().stdout.splitlines()[-1].startswith("4 ran")
+    assert line.cli().stdout.splitlines()[-1].startswith("0 ran, 0 fresh, 4 restored")
 
 
 def test_init_makes_a_project_that_builds(tmp_path: Path, project: Folder) -> None:

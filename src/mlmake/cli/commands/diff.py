@@ -130,7 +130,7 @@ def _row(each: Difference) -> list[str]:
     old, new = (_short(value) for value in (each.old, each.new))
     if each.sizes:
         old, new = (f"{text}{_sized(size)}" for text, size in zip((old, new), each.sizes, strict=True))
-    return [each.step, each.what, old, f"{new} ({each.change:+.6g})" if each.change else new]
+    return [each.step, each.what, old, f"{new} ({each.change:+.3g})" if each.change else new]
 
 
 def _sized(size: int | None) -> str:

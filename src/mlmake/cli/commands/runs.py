@@ -37,4 +37,4 @@ def command(ctx: click.Context, last: int, json_: bool) -> None:
         took = duration(run.started, run.ended)
         counts = [str(run.ran), str(run.fresh), str(run.restored), str(run.failed)]
         rows.append([str(run.number), when(run.started), took, state_word(run.outcome), *counts, run.command])
-    print_table(rows, right=(0, 2, 4, 5, 6))
+    print_table(rows, right=(0, 2, 4, 5, 6, 7))

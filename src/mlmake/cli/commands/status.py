@@ -27,7 +27,7 @@ def command(
     check: bool,
     expand: bool,
 ) -> int:
-    """List steps as fresh, stale, maybe or blocked, with the first reason.
+    """List steps as fresh, stale, maybe, restorable or blocked, with the first reason.
 
     \b
     mlmake status                 everything that `mlmake` would build
