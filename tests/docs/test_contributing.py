@@ -51,3 +51,17 @@ def test_an_executor(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
     assert re.search(r"\d\d passed", run.stdout), run.stdout
+
+
+def test_a_store(tmp_path: Path) -> None:
+    """The conformance suite, with the recipe's place put behind `PLACES`."""
+    suite = (ROOT / "tests" / "conformance" / "test_stores.py").read_text()
+    before, places, after = re.split(r"(^PLACES = .*?\n)(?=\n)", suite, maxsplit=1, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_recipe.py").write_text(f"{before}{places}\n{FILES['tests/conformance/place.py']}\n{after}")
+    conftest = _CONFTEST.replace("mlmake.executors", "mlmake.stores")
+    (tmp_path / "conftest.py").write_text(conftest.format(executors=str(tmp_path), tests=str(ROOT / "tests")))
+    (tmp_path / "kept.py").write_text(FILES["src/mlmake/stores/kept.py"])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "kept", "."]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"\d\d passed", run.stdout), run.stdout
