@@ -15,7 +15,8 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 import click
 
-from mlmake.cli.main import COMMANDS, Commands, cli
+from mlmake.cli.main import Commands, cli
+from mlmake.cli.verbs import COMMANDS
 from mlmake.config import tables
 from mlmake.config.load import load
 from mlmake.model.data import Scalar, Value

@@ -338,7 +338,7 @@ def test_the_shell_completes_steps(line: Folder) -> None:
 
 
 def test_help_has_examples(line: Folder) -> None:
-    from mlmake.cli.main import COMMANDS
+    from mlmake.cli.verbs import COMMANDS
 
     assert "mlmake why fit" in line.cli("--help").stdout
     for command in COMMANDS:

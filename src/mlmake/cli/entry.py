@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from mlmake.cli.verbs import COMMANDS
 from mlmake.state import snapshot
 
 _FLAGS = ("-k", "--keep-going", "-v", "--verbose")
@@ -61,6 +62,8 @@ def _folder(args: list[str]) -> tuple[str, list[str]]:
 def _understood(args: list[str]) -> tuple[str, bool, list[str]] | None:
     """(command, quiet, targets) of a command line that a fresh project answers; None for any other."""
     command = args[0] if args[:1] in (["build"], ["status"]) else ""
+    if not command and args[:1] and args[0] in COMMANDS:
+        return None
     waiting = args[1:] if command else list(args)
     quiet = False
     targets = []

@@ -12,25 +12,8 @@ from click.shell_completion import CompletionItem
 
 from mlmake import __version__
 from mlmake.cli.place import Place, complete_targets, mute
+from mlmake.cli.verbs import COMMANDS
 from mlmake.errors import MlmakeError, nearest
-
-COMMANDS = (
-    "build",
-    "status",
-    "why",
-    "graph",
-    "runs",
-    "show",
-    "logs",
-    "metrics",
-    "diff",
-    "restore",
-    "clean",
-    "cache",
-    "init",
-    "completion",
-)
-"""One module each under `cli/commands`, loaded when it is used."""
 
 _TAKES_VALUE = ("-C", "--directory")
 _BUG = 70

@@ -1,0 +1,22 @@
+"""The commands; anything else on the command line is what to build."""
+
+from __future__ import annotations
+
+COMMANDS = (
+    "build",
+    "status",
+    "why",
+    "graph",
+    "runs",
+    "show",
+    "logs",
+    "metrics",
+    "data",
+    "diff",
+    "restore",
+    "clean",
+    "cache",
+    "init",
+    "completion",
+)
+"""One module each under `cli/commands`, loaded when it is used."""

@@ -1,0 +1,1 @@
+"""What stands above the engine: what a project's history tells."""
