@@ -40,6 +40,7 @@ _TYPES: Mapping[object, str] = {
 }
 _NEW_TYPES: Mapping[str, str] = {
     "Paths": "path, or list of paths",
+    "Reads": "path, list of paths, or table",
     "Keys": "list of keys, or table",
     "Axis": "list of values",
     "Size": "[size](#values)",

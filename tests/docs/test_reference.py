@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 _JSON = DOCS / "reference" / "json.md"
 _COMMAND = re.compile(r"^## `mlmake (.*)`$", re.MULTILINE)
 _ROW = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-_FREE = ("facts", "metrics", "roots")
+_FREE = ("facts", "inputs", "metrics", "roots")
 """Keys whose own keys are names that a project chose."""
 _ANY = ("diff --json[].old", "diff --json[].new")
 """Values that are a number, a text or anything else that a metric may be."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlmake.model.events import Noticed
 from mlmake.state.cache import Cache
 from mlmake.state.database import connect
 from mlmake.state.needs import needs_of
@@ -200,9 +201,9 @@ def test_with_a_limit_nothing_goes_that_frees_nothing(project: Folder) -> None:
 
 def test_a_build_keeps_the_cache_under_its_size(project: Folder) -> None:
     build(project, "one", "two", "three", "four", cache=f"size = {2 * RESULT}\nruns = 1")
+    assert size(project) <= 2 * RESULT
     with opened(project) as (cache, connection):
         assert trim(cache, str(project.root), connection) == ""
-    assert size(project) <= 2 * RESULT
     assert left(project) == ["four", "three"]
 
 
@@ -215,6 +216,7 @@ def test_what_cannot_be_trimmed_is_told_with_the_next_move(project: Folder) -> N
         "or keep fewer than 2 runs under [cache] runs"
     )
     assert left(project) == ["three", "two"]
+    assert [event.text for event in project.build().of(Noticed)] == [told]
 
 
 def test_a_file_that_cannot_be_read_keeps_all(project: Folder) -> None:
