@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,22 +9,16 @@ import click
 
 from mlmake.model.lineage import Activity, Use, Version
 from mlmake.model.project import Project
-from mlmake.model.run import Item, Outcome, size_in_words
+from mlmake.model.run import Item, Outcome, size_in_words, version_in_words
 from mlmake.services.lineage import Level, Lineage
 from mlmake.state.digests import Digest
 
-_DIGEST = re.compile(r"[0-9a-f]{17,}")
 _FEW = 3
-
-
-def version_words(version: str) -> str:
-    """A version for people: the first digits of a digest."""
-    return _DIGEST.sub(lambda match: match[0][:12], version)
 
 
 def item_words(item: Item) -> str:
     """`build/x.csv  5e011c5cca91  12 B`."""
-    told = f"{version_words(item.digest)}  {size_in_words(item.size)}"
+    told = f"{version_in_words(item.digest)}  {size_in_words(item.size)}"
     return f"{click.style(item.text, bold=True)}  {click.style(told, dim=True)}"
 
 

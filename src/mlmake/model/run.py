@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from mlmake.model.data import Value
 from mlmake.model.reason import Reason
+
+_DIGEST = re.compile(r"[0-9a-f]{17,}")
 
 
 class Outcome(Enum):
@@ -161,3 +164,8 @@ def size_in_words(size: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
+
+
+def version_in_words(version: str) -> str:
+    """A version for people, with the first digits of a digest: `5e011c5cca91`, `etag 9b2c4d5e6f70`."""
+    return _DIGEST.sub(lambda match: match[0][:12], version)

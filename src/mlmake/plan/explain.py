@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
-from mlmake.model.run import Item, Record
+from mlmake.model.run import Item, Record, version_in_words
 from mlmake.model.step import Step
+from mlmake.plan.identity import identities
 from mlmake.state.fingerprint import Fingerprint
 from mlmake.state.records import Records
+from mlmake.state.remotes import Remotes
 from mlmake.state.runs import Runs
 
 _DIFF_LINES = 80
@@ -37,6 +39,7 @@ class Explanation:
     Attributes:
         record: the last good run, if there is one.
         roots: for a step that waits, or whose input another step changed: the first causes, by step.
+        notes: by what its inputs in datastores are told from other contents.
     """
 
     step: str
@@ -44,18 +47,23 @@ class Explanation:
     details: tuple[Detail, ...]
     record: Record | None
     roots: Mapping[str, tuple[Reason, ...]]
+    notes: tuple[str, ...] = ()
 
 
 class Explainer:
     """Explains verdicts with what the state remembers."""
 
-    def __init__(self, project: Project, records: Records, runs: Runs) -> None:
+    def __init__(self, project: Project, records: Records, runs: Runs, remotes: Remotes) -> None:
         self._project = project
         self._records = records
         self._runs = runs
+        self._remotes = remotes
 
     def explain(self, step: Step, verdicts: Mapping[str, Verdict], fingerprint: Fingerprint) -> Explanation:
-        """`verdicts` hold the step and all before it; `fingerprint` is what the step would read now."""
+        """`verdicts` hold the step and all before it; `fingerprint` is what the step would read now.
+
+        Raises StoreError.
+        """
         verdict = verdicts[step.id]
         record = self._records.get(step.id)
         details = tuple(
@@ -68,6 +76,7 @@ class Explainer:
             details=details,
             record=record,
             roots=self._roots(step, verdicts, record),
+            notes=tuple(identities(step, self._remotes)),
         )
 
     def _lines(self, reason: Reason, step: Step, record: Record | None, fingerprint: Fingerprint) -> Iterator[str]:
@@ -152,7 +161,7 @@ class Explainer:
 
 
 def _content(item: Item | None) -> str:
-    return f"{item.digest[:12]} ({item.size} bytes)" if item else "nothing"
+    return f"{version_in_words(item.digest)} ({item.size} bytes)" if item else "nothing"
 
 
 def _command(words: str | None) -> str:

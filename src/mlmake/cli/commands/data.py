@@ -10,11 +10,11 @@ import click
 from mlmake.cli.commands.show import find
 from mlmake.cli.items import Items, Selected
 from mlmake.cli.place import Place
-from mlmake.cli.versions import Teller, version_words
+from mlmake.cli.versions import Teller
 from mlmake.cli.words import as_json, print_json, print_table, when
 from mlmake.model.lineage import Version
 from mlmake.model.project import Project
-from mlmake.model.run import size_in_words
+from mlmake.model.run import size_in_words, version_in_words
 
 _LEVELS = 4
 _HEADS = ["data", "version", "content", "size", "made by", "when", "used last by"]
@@ -129,7 +129,7 @@ def _row(project: Project, teller: Teller, version: Version) -> list[str]:
     content = (teller.content(version) or "-")[:12] if version.where.is_remote else ""
     return [
         item.text,
-        version_words(item.digest),
+        version_in_words(item.digest),
         content,
         size_in_words(item.size),
         f"{project.shown(maker.step)}, run {maker.run}" if maker else "-",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -9,19 +10,21 @@ import click
 from mlmake.cli.place import Place
 from mlmake.cli.words import NUMBERS, as_json, duration, print_json, print_table, run_number, state_word, when
 from mlmake.errors import UsageError
-from mlmake.model.run import Run, StepRun
+from mlmake.model.run import Item, Run, StepRun, size_in_words, version_in_words
 from mlmake.state.runs import Runs
 
 
 @click.command("show", context_settings=NUMBERS)
 @click.argument("run", metavar="[RUN]", default="latest")
+@click.option("--data", "with_data", is_flag=True, help="With what each step read and wrote, by version.")
 @as_json
 @click.pass_context
-def command(ctx: click.Context, run: str, json_: bool) -> None:
+def command(ctx: click.Context, run: str, with_data: bool, json_: bool) -> None:
     """Show one run: its steps, why they ran, how they ended. RUN is a number, `latest`, or -1, -2 from the newest.
 
     \b
     mlmake show
+    mlmake show 12 --data         with what went into each step and came out
     mlmake show 12 --json
     """
     place: Place = ctx.obj
@@ -40,7 +43,12 @@ def command(ctx: click.Context, run: str, json_: bool) -> None:
     )
     names = [each.step for each in steps]
     rows = [_row(each, _prefix(names)) for each in steps]
-    print_table(rows, right=(2,))
+    if not with_data:
+        print_table(rows, right=(2,))
+        return
+    for each, row in zip(steps, rows, strict=True):
+        print_table([row])
+        print_table(list(_data(each)))
 
 
 def find(runs: Runs, word: str) -> tuple[Run, list[StepRun]]:
@@ -61,6 +69,18 @@ def step_run_as_json(each: StepRun) -> dict[str, object]:
         "outcome": each.outcome.value,
         "reasons": [reason.as_json() for reason in each.reasons],
     }
+
+
+def _data(each: StepRun) -> Iterator[list[str]]:
+    """A row for each file or folder that a step read or wrote."""
+    for name, items in each.inputs.items():
+        yield from (_item(f"input {name}", item) for item in items)
+    names = {text: fact for fact, text in each.facts.items() if fact.startswith("output ")}
+    yield from (_item(names.get(item.text, "output"), item) for item in each.outputs)
+
+
+def _item(what: str, item: Item) -> list[str]:
+    return ["", what, item.text, version_in_words(item.digest), size_in_words(item.size)]
 
 
 def _prefix(names: list[str]) -> str:

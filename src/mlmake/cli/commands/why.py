@@ -42,7 +42,7 @@ def command(ctx: click.Context, targets: tuple[str, ...], overrides: tuple[str, 
     with place.state() as connection:
         ledger = look(project, connection)
         verdicts = ledger.assess(with_upstream(project, steps))
-        explainer = Explainer(project, ledger.records, ledger.runs)
+        explainer = Explainer(project, ledger.records, ledger.runs, ledger.fingerprints.remotes)
         explanations = [explainer.explain(step, verdicts, ledger.fingerprints.of(step)) for step in steps]
     if json_:
         print_json([_as_json(each) for each in explanations])
@@ -58,6 +58,7 @@ def _as_json(each: Explanation) -> dict[str, object]:
         "since_run": each.record.run if each.record else None,
         "reasons": [detail.as_json() for detail in each.details],
         "roots": {step: [reason.as_json() for reason in reasons] for step, reasons in each.roots.items()},
+        "notes": list(each.notes),
     }
 
 
@@ -65,7 +66,7 @@ def _alike(explanations: list[Explanation]) -> list[list[Explanation]]:
     """Explanations that say the same of several steps, as the combinations of a matrix often do, put together."""
     groups: dict[str, list[Explanation]] = {}
     for each in explanations:
-        same = repr((each.state, each.details, each.roots, each.record and each.record.run))
+        same = repr((each.state, each.details, each.roots, each.notes, each.record and each.record.run))
         groups.setdefault(same, []).append(each)
     return list(groups.values())
 
@@ -82,6 +83,8 @@ def _print(project: Project, alike: list[Explanation]) -> None:
     for reasons, steps in _by_reasons(each.roots).items():
         more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
         click.echo(f"  root cause: {project.shown(steps[0])}{more}: {'; '.join(map(str, reasons))}")
+    for note in each.notes:
+        click.echo(f"  {note}")
 
 
 def _by_reasons(roots: Mapping[str, tuple[Reason, ...]]) -> dict[tuple[Reason, ...], list[str]]:
