@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quick", action="store_true", help="a few minutes (the default)")
-    group.add_argument("--full", action="store_true", help="up to an hour: more steps, larger files")
+    group.add_argument("--full", action="store_true", help="up to 45 minutes: more steps, larger files")
     group.add_argument("--read", metavar="FILE", help="measure nothing; take the results that --json kept")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="WHAT", help=", ".join(MEASURES))
     parser.add_argument("--tools", nargs="+", metavar="TOOL", help=f"of: {', '.join(tool.name for tool in TOOLS[1:])}")

@@ -59,18 +59,18 @@ QUICK = Profile(
     files=10_000,
 )
 FULL = Profile(
-    minutes=60,
-    repeat=7,
-    pair=20,
-    limit=60,
+    minutes=45,
+    repeat=5,
+    pair=8,
+    limit=40,
     own=600,
-    build=400,
+    build=120,
     steps={
         Shape.WIDE: (1, 10, 100, 1_000, 10_000, 100_000),
         Shape.LAYERS: (100, 1_000, 10_000),
         Shape.CHAIN: (100, 1_000, 10_000),
     },
-    first={Shape.WIDE: (100, 1_000, 10_000), Shape.LAYERS: (1_000,)},
-    large=(1024 * _MIB, 4096 * _MIB),
+    first={Shape.WIDE: (100, 1_000), Shape.LAYERS: (1_000,)},
+    large=(1024 * _MIB,),
     files=100_000,
 )
