@@ -14,6 +14,8 @@ from mlmake.cli.verbs import COMMANDS
 from mlmake.state import snapshot
 
 _FLAGS = ("-k", "--keep-going", "-v", "--verbose")
+_COMPLETION = "_MLMAKE_COMPLETE"
+"""The variable by which a shell asks what a word may become; there is no other word then."""
 _ENDED = "0 ran, {} fresh, 0 restored, 0 failed in {:.1f} s"
 
 
@@ -27,6 +29,8 @@ def main() -> None:
 
 def at_once(args: list[str]) -> bool:
     """Answer if nothing has changed since the last look at the same selection; False leaves it to others."""
+    if _COMPLETION in os.environ:
+        return False
     began = time.perf_counter()
     folder, rest = _folder(args)
     words = _understood(rest)

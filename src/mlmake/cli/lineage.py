@@ -54,11 +54,13 @@ def _maker(project: Project, teller: Teller, version: Version) -> str:
     if maker is None:
         folder = teller.lineage.origins(version)
         return "part of what a step made" if folder else "a source: no step made it"
-    is_restored = maker.outcome is Outcome.RESTORED
     name = maker.names.get(version.item.text)
     told = f"output {name} of" if name else "made by"
     step = click.style(project.shown(maker.step), fg="cyan")
-    return f"{told} {step}, {'restored' if is_restored else 'made'} in run {maker.run}, {when(maker.ended)}"
+    word = "restored" if maker.outcome is Outcome.RESTORED else "made"
+    last = version.made[-1]
+    back = f"; restored in run {last.run}" if last is not maker else ""
+    return f"{told} {step}, {word} in run {maker.run}, {when(maker.ended)}{back}"
 
 
 def _by_step(

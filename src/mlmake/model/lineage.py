@@ -57,7 +57,7 @@ class Use:
 class Version:
     """One content of one place, with every step run that made or used it, oldest first.
 
-    The item's text is as last written; its digest is the content, or a datastore's version of it.
+    The item's text is as a step first named it; its digest is the content, or a datastore's version of it.
     """
 
     where: Where
