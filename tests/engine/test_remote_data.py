@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlmake.model.events import StepFetching
 from projects import Folder
 from servers import S3Server, s3_server
 
@@ -215,5 +216,13 @@ def test_a_size_is_kept(project: Folder) -> None:
             outputs = {{ x = "build/x" }}
         """)
         project.build()
-    sizes = [os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(project.home.cache) for name in names]
-    assert sum(sizes) == 150000
+    files = [os.path.join(top, name) for top, _, names in os.walk(project.home.cache) for name in names]
+    assert sum(map(os.path.getsize, files)) == 150000
+
+
+def test_what_comes_is_told(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n" * 1000})
+    project.steps(STEPS)
+    assert project.build().of(StepFetching)[0] == StepFetching("p.clean", 0, 4000)
+    lake.write({"raw/words.txt": "two\n" * 2000})
+    assert "clean fetches 7.8 KiB" in project.cli().stdout.splitlines()

@@ -23,6 +23,7 @@ from mlmake.model.events import (
     Planned,
     Pushing,
     StepBlocked,
+    StepFetching,
     StepFinished,
     StepRetried,
     StepSpared,
@@ -31,7 +32,7 @@ from mlmake.model.events import (
 )
 from mlmake.model.project import Project
 from mlmake.model.reason import Reason, State
-from mlmake.model.run import Outcome, seconds_in_words
+from mlmake.model.run import Outcome, seconds_in_words, size_in_words
 
 _TAIL = 15
 """Lines of a failed step's log that are shown."""
@@ -90,6 +91,12 @@ class Console:
             steps = [self._project.steps[step] for step in shown]
             print_verdicts(self._project, steps, shown, expand=self._verbose, first_only=not self._verbose)
         self._say(f"dry run: {counts(event.verdicts, event.others)}; nothing was run")
+
+    def _fetching(self, event: StepFetching) -> None:
+        if self._live:
+            self._live.fetching(event.step, self._name(event.step), event.moved, event.total)
+        elif not event.moved:
+            self._say(f"{self._name(event.step)} fetches {size_in_words(event.total)}")
 
     def _started(self, event: StepStarted) -> None:
         name = self._name(event.step)
@@ -204,6 +211,7 @@ def _command_line(argv: tuple[str, ...]) -> str:
 
 _TOLD_BY: dict[type, Callable[[Console, Any], None]] = {
     Planned: Console._planned,
+    StepFetching: Console._fetching,
     StepStarted: Console._started,
     StepFinished: Console._finished,
     StepSpared: Console._spared,

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mlmake.model.run import seconds_in_words
+from mlmake.model.run import seconds_in_words, size_in_words
 
 _LINES = 8
 """Running steps that are shown; of more, only the number."""
@@ -33,6 +33,11 @@ class Live:
         self._spinner = Spinner("dots")
         self._live = RichLive(self, console=self._console, refresh_per_second=10, transient=True)
         self._live.start()
+
+    def fetching(self, step: str, name: str, moved: int, total: int) -> None:
+        """Show how far a step's data has come; it counts as running, as somebody waits for it."""
+        since = self._running[step][1] if step in self._running else time.monotonic()
+        self._running[step] = (f"{name} fetches {size_in_words(moved)} of {size_in_words(total)}", since)
 
     def started(self, step: str, name: str) -> None:
         self._running[step] = (name, time.monotonic())

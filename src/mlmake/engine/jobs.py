@@ -29,6 +29,7 @@ from mlmake.engine.attempt import (
     note,
 )
 from mlmake.engine.ledger import Ledger, Moment
+from mlmake.engine.meter import Meter
 from mlmake.engine.request import call_for, environment_for, job_for
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
@@ -261,7 +262,7 @@ class Jobs:
     def _not_restored(self, attempt: Attempt, problem: str) -> None:
         """Say what was wrong with the cache, take what is damaged out of it, and run the step."""
         if attempt.restored:
-            problem = damaged(self._ledger.cache.objects, attempt.restored) or problem
+            problem = damaged(self._ledger.cache.objects, attempt.restored) or problem or "other bytes came"
         self._sink(Noticed(f"{self._project.shown(attempt.step.id)} cannot be restored and runs: {problem}"))
         discarded(attempt, "")
         self._queue_to_run(replace(attempt.queued, restorable=None))
@@ -278,7 +279,8 @@ class Jobs:
             self._fail_unstarted(queued, error.message)
             return
         if needed:
-            self._apart.do(partial(self._ledger.bring, needed), partial(self._fetched, queued), is_slow=True)
+            work = partial(self._ledger.bring, needed, Meter(queued.step, needed, self._apart, self._sink))
+            self._apart.do(work, partial(self._fetched, queued), is_slow=True)
         else:
             heapq.heappush(self._queue, queued)
 

@@ -123,9 +123,11 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
 
 def _trim(ledger: Ledger, project: Project, connection: sqlite3.Connection, sink: Sink) -> None:
     """Keep the cache under its limit, if it has one."""
+    if not ledger.cache.policy.size:
+        return
     from mlmake.state.upkeep import trim
 
-    if ledger.cache.policy.size and (problem := trim(ledger.cache, project.root, connection)):
+    if problem := trim(ledger.cache, project.root, connection):
         sink(Noticed(problem))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlmake.engine.staging import Stage
+from mlmake.errors import StoreMissing
 from mlmake.model.data import Output
 from mlmake.model.run import Item
 from mlmake.model.step import Step
@@ -46,6 +47,8 @@ def outgoing(step: Step, remotes: Remotes) -> tuple[Outgoing, ...]:
 def send(each: Outgoing, stage: Stage, item: Item, digests: Digests) -> Sent:
     """Send one output, as far as it is not there already; for any thread. Raises StoreError, OSError."""
     path = stage.outputs[each.output.name]
+    if stage.delivers(each.output):
+        return _delivered(each)
     if os.path.isdir(path):
         return _send_folder(each, path, digests)
     url = url_of(each.place, each.place.key)
@@ -54,6 +57,19 @@ def send(each: Outgoing, stage: Stage, item: Item, digests: Digests) -> Sent:
     if entry is None or each.known.get((url, entry.version)) != content:
         entry = each.place.store.put(path, each.place.key)
     return Sent(Item(each.output.location.text, entry.version, entry.size), {(url, entry.version): content})
+
+
+def _delivered(each: Outgoing) -> Sent:
+    """What a step has brought to an output's place by itself. Raises StoreMissing if nothing is there."""
+    location, (store, key) = each.output.location, (each.place.store, each.place.key)
+    stem = f"{key}/" if key else ""
+    entries = store.list(key) if location.is_folder else [found for found in [store.stat(key)] if found]
+    if not entries:
+        raise StoreMissing(f"{location.text} is not there, though the step ended well")
+    if not location.is_folder:
+        return Sent(Item(location.text, entries[0].version, entries[0].size), {})
+    version = version_of((entry.key[len(stem) :], entry) for entry in entries)
+    return Sent(Item(location.text, version.digest, version.size), {})
 
 
 def _send_folder(each: Outgoing, path: str, digests: Digests) -> Sent:

@@ -32,6 +32,15 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class StepFetching:
+    """What a step reads is on its way from a datastore: bytes that have come, of all. Told again and again."""
+
+    step: str
+    moved: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """An attempt of a step runs: where, why, with which command line. `log` is relative to the project's root."""
 
@@ -112,6 +121,7 @@ class Ended:
 Event: TypeAlias = (
     LockWaiting
     | Planned
+    | StepFetching
     | StepStarted
     | StepFinished
     | StepRetried

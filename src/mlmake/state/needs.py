@@ -1,4 +1,4 @@
-"""What must stay in the cache: what the project's steps last wrote, what the newest runs left, what links point to."""
+"""What must stay in the cache: what the project's steps last wrote, what the newest runs left, what is linked or owed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlmake.config.places import locate
 from mlmake.home import Home
 from mlmake.model.project import Project
 from mlmake.model.run import Record, StepRun
-from mlmake.state.cache import key_of_facts
+from mlmake.state.cache import Actions, key_of_facts
 from mlmake.state.records import Records
 from mlmake.state.remotes import newest_contents
 from mlmake.state.runs import Runs
@@ -34,6 +34,7 @@ def needs_of(project: Project, connection: sqlite3.Connection, runs: int) -> Nee
     kept = list(_kept(project, Runs(connection), runs))
     written: list[Record | StepRun] = [*last, *kept]
     keys = {key for each in written if (key := key_of_facts(each.facts))}
+    keys.update(action.key for action in Actions(connection).all(owed=True))
     digests = {item.digest for each in written for item in each.outputs}
     digests.update(item.digest for record in last for items in record.inputs.values() for item in items)
     digests |= newest_contents(connection)

@@ -150,7 +150,7 @@ class Remotes:
 
 
 def newest_contents(connection: sqlite3.Connection) -> set[str]:
-    """The digests of what datastores held when this machine last fetched or sent it, the newest version of each file."""
+    """The digests of what was last fetched from datastores or sent there, of each file the newest version."""
     return {str(row[0]) for row in connection.execute("SELECT digest, max(rowid) FROM contents GROUP BY url")}
 
 
