@@ -377,7 +377,7 @@ def held_up(server: S3Server) -> Iterator[None]:
 
 
 def records(url: str, server: S3Server) -> int:
-    import s3fs  # type: ignore[import-untyped]
+    import s3fs
 
     return len(s3fs.S3FileSystem(**server.options, skip_instance_cache=True).find(f"{url}/actions"))
 

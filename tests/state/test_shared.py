@@ -301,6 +301,18 @@ def test_a_folder_comes_back_only_whole(side: Side, other: Side, drive: Drive) -
     assert not other.objects.has(kept.digest)
 
 
+@pytest.mark.parametrize("line", ["../../out/", "/out/", "a/../../out/", "../out\0-" + "0" * 32])
+def test_a_listing_that_leads_out_of_its_folder_is_none(line: str, side: Side) -> None:
+    """Who may write records can name any listing in them."""
+    text = f"{line}\0".encode()
+    digest = xxhash.xxh3_128_hexdigest(text)
+    side.objects.keep_text(text, digest)
+    with pytest.raises(ValueError, match="leads out"):
+        list(parsed(text))
+    assert side.shared.push([side.action(Kept("d", digest, 1))]).keys == ()
+    assert not side.objects.has(digest)
+
+
 def told(side: Side) -> dict[str, Any]:
     record = side.shared.find(KEY)
     assert record is not None

@@ -225,11 +225,13 @@ def parsed(listing: bytes) -> Iterator[Member]:
         raise ValueError("the listing is cut short")
     waiting = iter(parts)
     for path in waiting:
+        if os.path.isabs(path) or ".." in path.split("/"):
+            raise ValueError(f"a line of a listing that leads out of its folder: {path!r}")
         if path.endswith("/"):
             yield Member(path)
             continue
         told = next(waiting, "")
-        if len(told) != 33 or os.path.isabs(path) or ".." in path.split("/"):
+        if len(told) != 33:
             raise ValueError(f"no line of a listing: {path!r}")
         yield Member(path, told[1:], told[0] == "x")
 
