@@ -28,7 +28,9 @@ _CONTENT = 2
 )
 @click.option("--up", "only_up", is_flag=True, help="Only what it was made from.")
 @click.option("--down", "only_down", is_flag=True, help="Only what was made of it.")
-@click.option("--depth", type=click.IntRange(min=1), help=f"How many steps away; {_LEVELS} in a tree, all in JSON.")
+@click.option(
+    "--depth", type=click.IntRange(min=1), metavar="N", help=f"How many steps away; {_LEVELS} in a tree, all in JSON."
+)
 @click.option("--run", "run", metavar="RUN", help="The versions as they stood when that run ended.")
 @as_json
 @click.pass_context
