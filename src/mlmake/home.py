@@ -60,6 +60,11 @@ class Home:
         return os.path.join(self.folder, "inputs")
 
     @property
+    def transfers(self) -> str:
+        """What has arrived of transfers that are not done."""
+        return os.path.join(self.folder, "transfers")
+
+    @property
     def aside(self) -> str:
         """Old outputs of `in_place` steps while these run."""
         return os.path.join(self.folder, "aside")

@@ -58,7 +58,11 @@ class Registry:
 KINDS = Registry(
     "step kind",
     "mlmake.kinds",
-    {"python": "mlmake.kinds.python:Python", "command": "mlmake.kinds.command:Command"},
+    {
+        "python": "mlmake.kinds.python:Python",
+        "command": "mlmake.kinds.command:Command",
+        "transfer": "mlmake.kinds.transfer:Transfer",
+    },
 )
 
 EXECUTORS = Registry(

@@ -50,6 +50,8 @@ class _Expansion:
     def _connected(self) -> Project:
         connections = Connections(self.scope)
         steps = {draft.id: connections.connected(draft) for draft in self.drafts}
+        for step in steps.values():
+            self._check_kind(step)
         ordered, cycles = in_order(steps)
         for cycle in cycles:
             first = steps[cycle[0]]
@@ -68,6 +70,12 @@ class _Expansion:
             steps={step.id: step for step in ordered},
             owners=self.scope.owners.by_path(),
         )
+
+    def _check_kind(self, step: Step) -> None:
+        """What the step's kind has to say of its inputs and outputs."""
+        check = getattr(step.spec.kind, "problems", None)
+        for key, what in check(step) if check else ():
+            self.problems.tell_one_of(f"{where_of(step.pipeline, step.group)}.{key}", what)
 
     # A step by itself: combinations, outputs, parameters.
 

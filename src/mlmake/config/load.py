@@ -337,6 +337,7 @@ def _as_compute(name: str, kind: str, table: tables.OffersTable) -> Compute:
 def _as_spec(name: str, kind: Any, table: tables.StepTable) -> StepSpec:
     shared: dict[str, Value] = {each.name: getattr(table, each.name) for each in fields(table)}
     del shared["kind"]
-    shared["streamed"] = tuple(name for name, (_, is_streamed) in table.inputs.items() if is_streamed)
+    is_all = getattr(kind, "delivers", False)
+    shared["streamed"] = tuple(name for name, (_, is_streamed) in table.inputs.items() if is_streamed or is_all)
     shared["inputs"] = {name: paths for name, (paths, _) in table.inputs.items()}
     return StepSpec(name=name, kind=kind, **shared)

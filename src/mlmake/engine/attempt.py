@@ -118,7 +118,8 @@ def describe_exit(code: int) -> str:
 
 def is_small(place: Stage) -> bool:
     """Whether a step's outputs are few bytes; a folder counts as large without being looked through."""
-    sizes = [INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in place.outputs.values()]
+    paths = [place.outputs[output.name] for output in place.step.outputs if not place.delivers(output)]
+    sizes = [INLINE + 1 if os.path.isdir(path) else os.path.getsize(path) for path in paths]
     return sum(sizes) <= INLINE
 
 

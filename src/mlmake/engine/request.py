@@ -28,16 +28,19 @@ def call_for(
     software: Software,
 ) -> Call:
     """What a step's command line may say; paths inside the project are handed over relative to its root."""
-    declared = {output.name: output.location for output in step.outputs}
+    declared = {output.name: output for output in step.outputs}
     return Call(
         python=software.python,
         inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
         outputs={
-            name: _shown(path, root) + ("/" if declared[name].is_folder else "") for name, path in outputs.items()
+            name: _shown(path, root) + ("/" if declared[name].location.is_folder else "")
+            for name, path in outputs.items()
         },
         params={param.name: param.value for param in step.params},
         matrix=step.matrix,
         env=os.environ,
+        sources={each.name: tuple(source.location for source in each.sources) for each in step.inputs},
+        targets={name: output.location for name, output in declared.items()},
     )
 
 

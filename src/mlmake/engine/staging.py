@@ -57,8 +57,16 @@ class Stage:
             os.makedirs(path if output.location.is_folder else os.path.dirname(path), exist_ok=True)
 
     def missing(self) -> list[Output]:
-        """Declared outputs that the step did not write."""
-        return [output for output in self.step.outputs if not os.path.exists(self.outputs[output.name])]
+        """Declared outputs that the step did not write; what it delivers itself is not looked for here."""
+        return [
+            output
+            for output in self.step.outputs
+            if not (self.delivers(output) or os.path.exists(self.outputs[output.name]))
+        ]
+
+    def delivers(self, output: Output) -> bool:
+        """Whether the step writes an output in a datastore itself."""
+        return output.location.is_remote and self.step.spec.delivers
 
     def commit(self, digests: Digests) -> None:
         """Move every output of this machine into its real place.

@@ -30,6 +30,10 @@ class Kind(Protocol):
     1. A kind is a frozen dataclass; its fields are its keys in pipelines.toml.
     2. It is pure: no disk, no processes, no clock.
     3. `version` grows when the same fields start to mean another command line; it is a fact.
+    4. A kind may have a ClassVar `delivers = True`: it reads its inputs in datastores and writes its outputs there by
+       itself. Nothing is fetched or sent for it, and no result of it is kept in the cache.
+    5. A kind may have a method `problems(step: Step) -> Iterator[tuple[str, str]]`: what is wrong with a step whose
+       inputs and outputs are known, each with the key that it is about.
     """
 
     name: ClassVar[str]
@@ -86,8 +90,15 @@ class StepSpec:
     cache: bool | Mapping[str, bool] = True
     version: str = ""
 
+    @property
+    def delivers(self) -> bool:
+        """Whether its kind moves what is in datastores itself."""
+        return bool(getattr(self.kind, "delivers", False))
+
     def caches(self, output: str) -> bool:
         """Whether what stands at an output is kept in the cache."""
+        if self.delivers:
+            return False
         return self.cache if isinstance(self.cache, bool) else self.cache.get(output, True)
 
 

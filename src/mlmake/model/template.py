@@ -10,10 +10,10 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mlmake.model.data import Scalar, Value
+from mlmake.model.data import Location, Scalar, Value
 
 NAMESPACES = ("inputs", "outputs", "params", "matrix", "env")
 _SLIPS = {"metrics": "outputs", "metric": "outputs", "parameters": "params", "environ": "env"}
@@ -96,7 +96,8 @@ def as_words(value: Value) -> tuple[str, ...]:
 class Call:
     """Everything that a step's command line may say, with the paths of the place where it will run.
 
-    `params` goes by the step's own names for them (an alias, where it gave one).
+    `params` goes by the step's own names for them (an alias, where it gave one). `sources` and `targets` are what the
+    inputs and outputs were declared as, for a kind that moves data by itself.
     """
 
     python: str
@@ -105,6 +106,8 @@ class Call:
     params: Mapping[str, Value]
     matrix: Mapping[str, Scalar]
     env: Mapping[str, str]
+    sources: Mapping[str, tuple[Location, ...]] = field(default_factory=dict)
+    targets: Mapping[str, Location] = field(default_factory=dict)
 
     def words(self, space: str, name: str) -> tuple[str, ...] | None:
         """The words that `{space.name}` stands for; None where the namespace is not ours."""

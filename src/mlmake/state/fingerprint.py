@@ -345,8 +345,9 @@ def _declared_facts(spec: StepSpec, software: Software) -> dict[str, str]:
     facts = {
         "kind": f"{spec.kind.name} {spec.kind.version} ({_given(spec.kind)})",
         "args": _as_json(spec.kind.words()),
-        f"environment {spec.environment}": software.facts,
     }
+    if not spec.delivers:
+        facts[f"environment {spec.environment}"] = software.facts
     if aliases := {own: key for own, key in spec.params.items() if own != key}:
         facts["names"] = _as_json(aliases)
     if spec.version:

@@ -41,9 +41,9 @@ def _transfer(project: Project, words: argparse.Namespace) -> None:
     sources = [_located(project, text, globs=False) for text in words.source]
     sources += [_located(project, text, globs=True) for text in words.glob]
     target = _located(project, words.target, globs=False)
-    with closing(connect(Home(project.root), create=True)) as connection:
-        with closing(Sides(project, connection)) as sides:
-            move(sides, Home(project.root), sources, target, os.path.abspath(words.to))
+    home = Home(project.root)
+    with closing(connect(home, create=True)) as connection, closing(Sides(project, connection)) as sides:
+        move(sides, home, sources, target, os.path.abspath(words.to))
 
 
 def _located(project: Project, text: str, *, globs: bool) -> Location:

@@ -1,4 +1,4 @@
-"""A target on this machine: written into the private place of the step, with what is unchanged taken from the old one."""
+"""A target on this machine: written into the step's private place, with what is unchanged taken from the old one."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class LocalTarget:
     def _is_held(self, file: File, old: str) -> bool:
         """Whether the old target has a file's content: by what is known of its version, or by its checksum."""
         held, known = self._held[file.name], self._sides.digest(file)
-        if known is None and held.size == file.entry.size and (told := digest_of(file.entry.version)):
-            if told == md5_of(old):
-                self._sides.learn(file.url, file.entry, held)
-                return True
+        told = digest_of(file.entry.version) if known is None and held.size == file.entry.size else ""
+        if told and told == md5_of(old):
+            self._sides.learn(file.url, file.entry, held)
+            return True
         return held == known
 
 

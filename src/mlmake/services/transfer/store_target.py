@@ -49,9 +49,10 @@ class StoreTarget:
         """Nothing has to go that no transfer put there. Raises StoreError."""
         strange = [key for key in self._gone(files) if self._sides.content(self._place, self._there[key]) is None]
         if strange:
+            more = f", and so are {len(strange) - 1} more" if len(strange) > 1 else ""
+            where = f"datastore {self._store.name}: {url_of(self._place, strange[0])}"
             raise StoreError(
-                f"datastore {self._store.name}: {url_of(self._place, strange[0])} is not of the source, and no transfer "
-                f"put it there" + (f" (nor {len(strange) - 1} more)" if len(strange) > 1 else ""),
+                f"{where} is not of the source, and no transfer put it there{more}",
                 hint="a transfer makes its target what the source is: give it a folder of its own, or clear this one",
             )
 
