@@ -104,6 +104,7 @@ def test_a_step_a_folder_and_a_place_from_where_the_user_stands(built: Folder) -
     assert [each["text"] for each in data(built, "clean")] == ["build/table.txt", "raw.txt"]
     assert [each["text"] for each in data(built, "p")] == ["build/n.txt", "build/table.txt", "raw.txt"]
     assert [each["text"] for each in data(built, "build/")] == ["build/n.txt", "build/table.txt"]
+    assert [each["text"] for each in data(built, "build/t*.txt")] == ["build/table.txt"]
     for words in (["table.txt"], ["../raw.txt"], ["build/n.txt"], [str(built.root / "raw.txt")]):
         assert built.cli("data", *words, cwd=built.root / "build").returncode == 0, words
 
@@ -140,6 +141,31 @@ def test_a_matrix_and_a_datastore_of_this_machine(project: Folder) -> None:
     assert {each["step"] for each in down} == {"p.fit[k=1]", "p.fit[k=2]", "p.gather"}
     assert [each["text"] for each in data(project, "fit[k=2]")] == ["build/s-2", "raw://a.txt"]
     assert [each["text"] for each in data(project, "fit")] == ["build/s-1", "build/s-2", "raw://a.txt"]
+
+
+def test_folders_and_what_is_in_them(project: Folder) -> None:
+    project.write({"all/b": "b"})
+    project.steps("""
+        [unpack]
+        command = "echo a > {outputs.x}/aa"
+        outputs = { x = "parts/" }
+        [first]
+        command = "cat {inputs.a} > {outputs.x}"
+        inputs = { a = "parts/aa" }
+        outputs = { x = "all/a" }
+        [pack]
+        command = "ls {inputs.all} > {outputs.x}"
+        inputs = { all = "all/" }
+        outputs = { x = "list" }
+    """)
+    project.build()
+    assert lines(project, "parts/aa")[:2] == [
+        "parts/aa  DIGEST  2 B",
+        "  in parts/, output x of unpack, made in run 1, DATE",
+    ]
+    assert lines(project, "all")[1] == "  a folder in which steps write"
+    assert [each["step"] for each in data(project, "list")["up"]] == ["p.pack", "p.first", "p.unpack"]
+    assert [each["step"] for each in data(project, "parts")["down"]] == ["p.first", "p.pack"]
 
 
 def test_nothing_ran_yet(project: Folder) -> None:

@@ -160,6 +160,18 @@ def test_a_part_of_a_folder_that_was_made() -> None:
     assert told(lineage.down(present(lineage, "parts/"))) == [(1, "first", 1)]
     (origin,) = lineage.origins(present(lineage, "parts/aa"))
     assert origin.version is present(lineage, "parts/")
+    maker = lineage.maker(present(lineage, "parts/aa"))
+    assert maker and maker.activity.step == "unpack"
+
+
+def test_a_part_comes_from_the_folder_of_then() -> None:
+    lineage = graph(
+        act(1, "unpack", {}, {"parts/": "tree1"}),
+        act(1, "first", {"parts/aa": "a"}, {"page": "p"}),
+        act(2, "unpack", {}, {"parts/": "tree2"}),
+    )
+    assert told(lineage.up(present(lineage, "parts/aa"))) == [(1, "unpack", 1)]
+    assert told(lineage.down(present(lineage, "parts/"))) == []
 
 
 def test_a_folder_of_which_parts_were_made() -> None:
@@ -172,6 +184,8 @@ def test_a_folder_of_which_parts_were_made() -> None:
     assert told(lineage.up(present(lineage, "archive"))) == [(1, "pack", 1), (2, "a", 1), (2, "b", 1)]
     assert told(lineage.down(present(lineage, "all/b"))) == [(1, "pack", 1)]
     assert told(lineage.down(present(lineage, "all2/c"))) == []
+    assert lineage.maker(present(lineage, "all/")) is None
+    assert [each.activity.step for each in lineage.origins(present(lineage, "all/"))] == ["a", "b"]
 
 
 def test_the_version_of_a_past_run() -> None:

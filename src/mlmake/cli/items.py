@@ -12,7 +12,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from mlmake.cli.place import Place, complete_targets
+from mlmake.config.places import is_glob
 from mlmake.errors import MlmakeError, UsageError, nearest
+from mlmake.model.globs import matches
 from mlmake.model.lineage import Version
 from mlmake.model.project import Project
 from mlmake.plan.selection import named
@@ -52,7 +54,11 @@ def select(project: Project, lineage: Lineage, word: str | None, folder: str = "
         if version := lineage.present(key, until):
             return Selected((key,), (version,), is_one=True)
     steps = _steps(project, lineage, word)
-    found = _of_steps(lineage, steps) or next(filter(None, (_below(lineage, key) for key in keys)), [])
+    found = (
+        _of_steps(lineage, steps)
+        or _matching(lineage, word)
+        or next(filter(None, (_below(lineage, key) for key in keys)), [])
+    )
     selected = _selected(lineage, found, until)
     if not selected.keys:
         raise _unknown(project, lineage, word, bool(found or steps or any(map(lineage.versions, keys))))
@@ -75,6 +81,13 @@ def _keys(project: Project, word: str, folder: str) -> list[str]:
 
 def _below(lineage: Lineage, key: str) -> list[str]:
     return [each for each in lineage.places() if each.startswith(f"{key}/")]
+
+
+def _matching(lineage: Lineage, word: str) -> list[str]:
+    """The keys of what a glob names, in the project or a datastore."""
+    if not is_glob(word):
+        return []
+    return [key for key in lineage.places() if any(matches(each.item.text, word) for each in lineage.versions(key))]
 
 
 def _steps(project: Project, lineage: Lineage, word: str) -> set[str]:

@@ -50,17 +50,17 @@ def print_way(project: Project, lineage: Lineage, version: Version, depth: int, 
 
 
 def _maker(project: Project, teller: Teller, version: Version) -> str:
-    maker = version.maker
-    if maker is None:
-        folder = teller.lineage.origins(version)
-        return "part of what a step made" if folder else "a source: no step made it"
-    name = maker.names.get(version.item.text)
-    told = f"output {name} of" if name else "made by"
+    origin = teller.lineage.maker(version)
+    if origin is None:
+        is_partly = bool(teller.lineage.origins(version))
+        return "a folder in which steps write" if is_partly else "a source: no step made it"
+    maker, name = origin.activity, origin.activity.names.get(origin.version.item.text)
     step = click.style(project.shown(maker.step), fg="cyan")
+    whose = f"output {name} of {step}" if name else f"made by {step}"
+    told = whose if origin.version is version else f"in {origin.version.item.text}, {whose}"
     word = "restored" if maker.outcome is Outcome.RESTORED else "made"
-    last = version.made[-1]
-    back = f"; restored in run {last.run}" if last is not maker else ""
-    return f"{told} {step}, {word} in run {maker.run}, {when(maker.ended)}{back}"
+    back = f"; restored in run {version.made[-1].run}" if maker in version.made[:-1] else ""
+    return f"{told}, {word} in run {maker.run}, {when(maker.ended)}{back}"
 
 
 def _by_step(

@@ -61,6 +61,7 @@ class Teller:
     def version(self, version: Version) -> dict[str, object]:
         """One version with its last maker and user."""
         used = next(reversed(version.used), None)
+        maker = self.lineage.maker(version)
         return {
             "name": self.name(version),
             "store": version.where.store,
@@ -69,7 +70,7 @@ class Teller:
             "version": version.item.digest,
             "content": self.content(version),
             "size": version.item.size,
-            "made": _made(version.maker) if version.maker else None,
+            "made": _made(maker.activity) if maker else None,
             "used": _used(used) if used else None,
         }
 

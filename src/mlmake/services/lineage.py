@@ -73,7 +73,17 @@ class Lineage:
         """Whence a step run had what it read, or whence it comes at all; empty for a source."""
         run = user.run if user else math.inf
         own = next((each for each in reversed(version.made) if each.run <= run and each is not user), None)
-        return [Origin(version, own)] if own else self._by_folder(version, run, user)
+        if own:
+            return [Origin(version, own)]
+        last = user or (version.used[-1].activity if version.used else None)
+        return self._by_folder(version, last.run if last else math.inf, last)
+
+    def maker(self, version: Version) -> Origin | None:
+        """Who made a version, or the folder around it. None for a source, and a folder that several steps write to."""
+        if version.maker:
+            return Origin(version, version.maker)
+        around = (each for each in self.origins(version) if version.where.key.startswith(f"{each.version.where.key}/"))
+        return next(around, None)
 
     def uses(self, version: Version) -> list[Activity]:
         """The step runs that read a version, by itself, as a part of a folder or as the folder around it."""

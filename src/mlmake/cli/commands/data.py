@@ -127,7 +127,9 @@ def _without(row: list[str]) -> list[str]:
 
 
 def _row(project: Project, teller: Teller, version: Version) -> list[str]:
-    item, maker, used = version.item, version.maker, version.used
+    item, used = version.item, version.used
+    origin = teller.lineage.maker(version)
+    maker = origin.activity if origin else None
     content = (teller.content(version) or "-")[:12] if version.where.is_remote else ""
     return [
         item.text,
