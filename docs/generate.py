@@ -141,7 +141,8 @@ def _tables() -> Iterator[str]:
     yield _table(2, tables.StepTable)
     for name in KINDS.table:
         kind = KINDS.load(name)
-        yield f'### `kind = "{name}"`\n\n{cleandoc(kind.__doc__ or "")}\n\n{_keys(kind)}'
+        own = _keys(kind) if fields(kind) else "It has no keys of its own.\n"
+        yield f'### `kind = "{name}"`\n\n{cleandoc(kind.__doc__ or "")}\n\n{own}'
 
 
 def _table(level: int, table: type[Any], own: list[Field[Any]] | None = None) -> str:

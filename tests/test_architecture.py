@@ -25,6 +25,8 @@ LAYERS = {
 APART = {"stores", "kinds", "environments", "executors"}
 LAZY = {
     "errors.py": {"difflib"},
+    "engine/scope.py": {"mlmake.config.load"},
+    "state/remotes.py": {"mlmake.stores.opening"},
     "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.engine.sharing", "mlmake.state.upkeep"},
     "registry.py": {"importlib.metadata"},
     "state/snapshot.py": {"glob"},

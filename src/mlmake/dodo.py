@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from mlmake.config.load import find_root, load
+from mlmake.config.load import load
+from mlmake.config.root import find_root
 from mlmake.engine.dodo import failure, invalid, tasks
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.look import look

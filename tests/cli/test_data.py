@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -255,7 +256,28 @@ def test_a_real_store(project: Folder, s3: S3Server) -> None:
     assert [each["step"] for each in data(project, "build/n.txt", "--up")["up"]] == ["p.count", "p.clean"]
     assert any(line.startswith("  content ") for line in lines(project, "lake://raw.txt"))
     assert "content" in lines(project)[0]
+    why = project.cli("why", "count", env=env).stdout
+    assert "input table is told by the store's etag" in why
     why = project.cli("why", "clean", env=env).stdout
     assert "input raw is told by the store's etag" in why
     notes: Any = project.cli("why", "clean", "--json", env=env).stdout
     assert "told by the store's etag" in notes
+
+
+def test_inputs_that_are_told_by_size_and_time_say_so(project: Folder) -> None:
+    """As a store without checksums stands a zip file, seen through fsspec."""
+    archive = project.root / "words.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.txt", "a\n")
+        file.writestr("b.txt", "b\n")
+    project.steps(f"""
+        [datastores]
+        pack = "zip://::file://{archive}"
+        [one]
+        command = "cat {{inputs.a}} {{inputs.b}} > {{outputs.x}}"
+        inputs = {{ a = "pack://a.txt", b = "pack://b.txt" }}
+        outputs = {{ x = "x" }}
+    """)
+    assert project.cli("--quiet").returncode == 0
+    told = project.cli("why", "one").stdout
+    assert "inputs a, b are told by size and time only: this store has no checksum" in told

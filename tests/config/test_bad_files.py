@@ -9,7 +9,8 @@ import re
 import pytest
 from reading import ROOT, read, steps, told
 
-from mlmake.config.load import find_root, load, parse
+from mlmake.config.load import load, parse
+from mlmake.config.root import find_root
 from mlmake.errors import ConfigError, UsageError
 from projects import Folder
 

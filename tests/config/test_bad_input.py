@@ -80,7 +80,10 @@ def alone(text: str) -> str:
         ("[s]", f"{AT}: what does it run? Give it a 'script' or a 'command'"),
         ("[s]\nkind = 'python'", f"{AT}: key 'script' is missing"),
         ("[s]\nkind = 'pyhton'\nscript = 's.py'", f"{AT}.kind: unknown step kind 'pyhton'; did you mean 'python'?"),
-        ("[s]\nkind = 'spark'\nscript = 's.py'", f"{AT}.kind: unknown step kind 'spark'; known: python, command"),
+        (
+            "[s]\nkind = 'spark'\nscript = 's.py'",
+            f"{AT}.kind: unknown step kind 'spark'; known: python, command, transfer",
+        ),
         ("[s]\nscript = 's.py'\ncommand = 'x'", f"{AT}: {NOT_BOTH}"),
         (
             "[s]\nkind = 'command'\nscript = 's.py'",

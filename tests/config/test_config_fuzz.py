@@ -14,10 +14,9 @@ from reading import ROOT, steps, toml
 from test_language import WHOLE
 
 from mlmake.config import tables
-from mlmake.config.build import Wrong
 from mlmake.config.load import parse
 from mlmake.config.places import locate
-from mlmake.config.problems import at, show
+from mlmake.config.problems import Wrong, at, show
 from mlmake.config.references import parse_selector, split_reference
 from mlmake.errors import ConfigError, UsageError
 from mlmake.model.data import Datastore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from mlmake.engine.request import call_for, environment_for, job_for, variables
 from mlmake.environments.system import System
 from mlmake.kinds.command import Command
 from mlmake.kinds.python import Python
-from mlmake.model.data import Scalar, Value
+from mlmake.kinds.transfer import Transfer
+from mlmake.model.data import Location, Scalar, Value
 from mlmake.model.step import Code
 from mlmake.model.template import Call, Placeholder, as_text, as_words, fill, meant, placeholders
 from mlmake.registry import KINDS
@@ -226,15 +228,20 @@ def test_lists_as_words() -> None:
     assert as_words([]) == ()
 
 
+MADE: Mapping[str, Any] = {"python": Python(script="s.py"), "command": Command(command="c"), "transfer": Transfer()}
+
+
 @pytest.mark.parametrize("name", list(KINDS.table))
 def test_kinds_keep_their_contract(name: str) -> None:
-    made = Python(script="s.py") if name == "python" else Command(command="c")
+    made = MADE[name]
     assert type(made) is KINDS.load(name)
-    assert is_dataclass(made)
+    assert is_dataclass(type(made))
     assert (made.name, made.version) == (name, 1)
-    with pytest.raises(FrozenInstanceError):
-        setattr(made, fields(made)[0].name, "other")
-    assert made.argv(call()) == made.argv(call())
+    for each in fields(made):
+        with pytest.raises(FrozenInstanceError):
+            setattr(made, each.name, "other")
+    filled = replace(call(outputs={"x": "x"}), targets={"x": Location("x", "/project/x")})
+    assert made.argv(filled) == made.argv(filled)
 
 
 # The environment of a step.

@@ -56,7 +56,7 @@ class Lake:
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lake]:
     drive = Counting()
-    monkeypatch.setattr("mlmake.state.remotes.open_store", lambda *_: DriveStore(drive))
+    monkeypatch.setattr("mlmake.stores.opening.open_store", lambda *_: DriveStore(drive))
     with closing(empty()) as connection:
         yield Lake(Remotes({"lake": Datastore("lake", URL)}, connection), drive, tmp_path)
 

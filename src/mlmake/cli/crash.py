@@ -27,7 +27,7 @@ def write_crash(error: BaseException, args: list[str]) -> str:
 
 
 def _folder() -> str:
-    from mlmake.config.load import find_root
+    from mlmake.config.root import find_root
     from mlmake.home import Home
 
     try:

@@ -18,7 +18,7 @@ from mlmake.services.lineage import Lineage
 def print_item(project: Project, teller: Teller, version: Version, versions: int) -> None:
     """What an item is, and who made it."""
     click.echo(item_words(version.item))
-    if version.where.is_remote:
+    if version.where.is_remote and not version.where.is_folder:
         click.echo(f"  content {(teller.content(version) or 'not known: it was never here')[:32]}")
     click.echo(f"  {_maker(project, teller, version)}")
     if versions > 1:

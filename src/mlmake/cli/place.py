@@ -26,7 +26,7 @@ class Place:
     @property
     def root(self) -> str:
         """The project's root. Raises UsageError where there is none."""
-        from mlmake.config.load import find_root
+        from mlmake.config.root import find_root
 
         return find_root(self.folder)
 

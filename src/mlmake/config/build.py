@@ -18,7 +18,7 @@ from cattrs import (
 )
 
 from mlmake.config import tables
-from mlmake.config.problems import at, below, show
+from mlmake.config.problems import Wrong, Wrongs, at, below, show
 from mlmake.errors import Problem, nearest
 from mlmake.model.data import Scalar
 from mlmake.model.resources import Resources, parse_duration, parse_size
@@ -42,24 +42,6 @@ _OTHER_TOOLS = {
     "foreach": "matrix",
 }
 _NOTES = {"args": "a command holds its arguments itself; 'args' go with a 'script'"}
-
-
-class Wrong(ValueError):
-    """One value that cannot be: what, the nearest legal word, and what to do instead."""
-
-    def __init__(self, what: str, near: str = "", move: str = "") -> None:
-        super().__init__(what)
-        self.fact = what
-        self.what = f"{what}: {move}" if move else what
-        self.near = near
-
-
-class Wrongs(ValueError):
-    """Several values of one table that cannot be, by their keys."""
-
-    def __init__(self, of: Mapping[str, Wrong]) -> None:
-        super().__init__(", ".join(of))
-        self.of = of
 
 
 def build(table: object, into: type[T], where: str, also: tuple[str, ...] = ()) -> T | list[Problem]:

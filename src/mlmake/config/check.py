@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 
-from mlmake.config.build import Wrong
 from mlmake.config.places import NAME, NAME_RULE, is_glob, locate
-from mlmake.config.problems import Problems, below, listed, show
+from mlmake.config.problems import Problems, Wrong, below, listed, show
 from mlmake.config.references import parse_selector
 from mlmake.config.scope import Scope, where_of
 from mlmake.model.data import Value

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mlmake.config.build import Wrong
-from mlmake.config.problems import below, listed, show
+from mlmake.config.problems import Wrong, below, listed, show
 from mlmake.config.references import parse_selector, split_reference
 from mlmake.config.scope import Declared, Scope, where_of
 from mlmake.model.data import Input, Output, Source

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import tomli
 
 from mlmake.config import tables
-from mlmake.config.build import Wrong, build, keys_of, unknown_key
+from mlmake.config.build import build, keys_of, unknown_key
 from mlmake.config.check import check_params
 from mlmake.config.expand import expand
 from mlmake.config.override import override
 from mlmake.config.places import NAME, NAME_RULE, SCHEMES, datastore, shared_store
-from mlmake.config.problems import Problems, at, below, show
+from mlmake.config.problems import Problems, Wrong, at, below, show
 from mlmake.config.scope import Declared
 from mlmake.errors import ConfigError, MlmakeError, Problem, UsageError, nearest
 from mlmake.model.caching import CachePolicy
@@ -54,20 +54,6 @@ _TOML_WORDS = [
         (r"Cannot (?:mutate immutable|redefine) namespace \('(.*?)',?\)", "table {0} is complete; nothing can join it"),
     )
 ]
-
-
-def find_root(start: str) -> str:
-    """The nearest folder at or above `start` that holds a pipelines.toml. Raises UsageError."""
-    folder = os.path.abspath(start)
-    while not os.path.exists(os.path.join(folder, FILE)):
-        above = os.path.dirname(folder)
-        if above == folder:
-            raise UsageError(
-                f"no {FILE} in {os.path.abspath(start)} or any folder above it",
-                hint="`mlmake init` makes a small project that builds",
-            )
-        folder = above
-    return folder
 
 
 def load(root: str, overrides: Sequence[str] = ()) -> Project:

@@ -6,8 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from mlmake.config.build import Wrong
-from mlmake.config.problems import listed, show
+from mlmake.config.problems import Wrong, listed, show
 from mlmake.errors import nearest
 from mlmake.home import FOLDER
 from mlmake.model.data import Datastore, Location

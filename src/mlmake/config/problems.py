@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from mlmake import errors
@@ -14,6 +14,24 @@ _BARE = re.compile(r"[\w-]{1,100}")
 _SHOWN = 5
 _LONG = 100
 _LISTED = 12
+
+
+class Wrong(ValueError):
+    """One value that cannot be: what, the nearest legal word, and what to do instead."""
+
+    def __init__(self, what: str, near: str = "", move: str = "") -> None:
+        super().__init__(what)
+        self.fact = what
+        self.what = f"{what}: {move}" if move else what
+        self.near = near
+
+
+class Wrongs(ValueError):
+    """Several values of one table that cannot be, by their keys."""
+
+    def __init__(self, of: Mapping[str, Wrong]) -> None:
+        super().__init__(", ".join(of))
+        self.of = of
 
 
 class Problems:

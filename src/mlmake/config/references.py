@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mlmake.config.build import Wrong
-from mlmake.config.problems import show
+from mlmake.config.problems import Wrong, show
 from mlmake.model.step import Step
 from mlmake.model.template import as_text
 

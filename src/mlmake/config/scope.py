@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlmake.config import params as keys
-from mlmake.config.build import Wrong
 from mlmake.config.owners import Owners
 from mlmake.config.places import locate
-from mlmake.config.problems import Problems, at, listed, show
+from mlmake.config.problems import Problems, Wrong, at, listed, show
 from mlmake.config.references import Groups
 from mlmake.model.data import Location, Scalar
 from mlmake.model.project import Pipeline, Project

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from mlmake.config.load import load
 from mlmake.engine.ledger import Ledger
 from mlmake.home import Home
 from mlmake.model.data import Input, Location, Output, Source
@@ -86,6 +85,8 @@ def scope_of(project: Project, targets: Sequence[str] = (), folder: str = "") ->
 
 
 def _whole(root: str, targets: Sequence[str], folder: str, overrides: Sequence[str], path: str) -> Scope:
+    from mlmake.config.load import load
+
     toml = _stat(os.path.join(root, FILE))
     project = load(root, overrides)
     return Scope(project, with_upstream(project, named(project, targets, folder)), _path=path, _toml=toml)

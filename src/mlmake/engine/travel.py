@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlmake.config.build import Wrong
 from mlmake.config.places import locate
+from mlmake.config.problems import Wrong
 from mlmake.engine.staging import Spares, Stage, stage
 from mlmake.errors import UsageError
 from mlmake.home import Home

@@ -16,7 +16,10 @@ _MODULE = "mlmake.services.transfer"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """Brings what its one input names to its one output; each may be on this machine or in any datastore."""
+    """Brings what its one input names to its one output, each on this machine or in any datastore.
+
+    What differs moves, and is checked. No result of it is kept in the cache. See [the how-to](../how-to/transfer.md).
+    """
 
     name: ClassVar[str] = "transfer"
     version: ClassVar[int] = 1
@@ -66,11 +69,3 @@ def _mismatches(sources: list[Location], target: Location) -> Iterator[str]:
     for each in sources:
         if each.pattern and each.is_folder:
             yield f"the glob {each.text!r} is for folders, and a transfer takes files: leave its last / out"
-        if _is_in(each.path, target.path):
-            yield f"the source {each.text!r} lies in the target {said}, where the transfer would replace it"
-        elif not each.pattern and _is_in(target.path, each.path):
-            yield f"the target {said} lies in the source {each.text!r}: each transfer would bring more"
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")

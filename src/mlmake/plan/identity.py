@@ -10,12 +10,15 @@ from mlmake.stores.base import Entry
 
 
 def identities(step: Step, remotes: Remotes) -> Iterator[str]:
-    """A sentence for each input that a datastore has: `input raw is told by the store's etag`. Raises StoreError."""
+    """What inputs in datastores are told by: `input raw is told by the store's etag`. Raises StoreError."""
+    groups: dict[str, list[str]] = {}
     for each in step.inputs:
         places = [source.location for source in each.sources if source.location.is_remote]
         entries = [file.entry for place in places for file in remotes.files(place)]
         for words in dict.fromkeys(map(told_by, entries)):
-            yield f"input {each.name} is {words}"
+            groups.setdefault(words, []).append(each.name)
+    for words, names in groups.items():
+        yield f"input {names[0]} is {words}" if len(names) == 1 else f"inputs {', '.join(names)} are {words}"
 
 
 def told_by(entry: Entry) -> str:

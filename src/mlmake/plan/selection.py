@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from mlmake.config.build import Wrong
+from mlmake.config.problems import Wrong
 from mlmake.config.references import parse_selector
 from mlmake.errors import UsageError, nearest
 from mlmake.model.project import Project

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from functools import cache
 
-from mlmake.config.build import Wrong
 from mlmake.config.places import locate
+from mlmake.config.problems import Wrong
 from mlmake.model.lineage import Where
 from mlmake.model.project import Project
 from mlmake.services.lineage import Lineage

@@ -1,4 +1,4 @@
-"""What must stay in the cache: what the project's steps last wrote, what the newest runs left, what is linked or owed."""
+"""What must stay in the cache: what the steps last wrote, what the newest runs left, what is linked or owed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlmake.config.build import Wrong
 from mlmake.config.places import locate
+from mlmake.config.problems import Wrong
 from mlmake.home import Home
 from mlmake.model.project import Project
 from mlmake.model.run import Record, StepRun

@@ -15,7 +15,6 @@ from mlmake.model.data import Datastore, Location
 from mlmake.model.globs import matches
 from mlmake.state.digests import Digest
 from mlmake.stores.base import Entry, Store
-from mlmake.stores.opening import open_store
 
 _FEW = 2
 """Files of one folder that are asked for one by one; from then on the folder is listed once."""
@@ -67,6 +66,8 @@ class Remotes:
             declared = Datastore(scheme, _root(location.path), {})
         name = f"{declared.name} {declared.url}"
         if name not in self._stores:
+            from mlmake.stores.opening import open_store
+
             self._stores[name] = open_store(declared.name, declared.url, declared.options, os.environ)
         key = location.path[len(declared.url.rstrip("/")) :].strip("/")
         return Place(self._stores[name], key)

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from mlmake.config.build import Wrong
 from mlmake.config.load import load
 from mlmake.config.places import locate
+from mlmake.config.problems import Wrong
 from mlmake.errors import MlmakeError, UsageError
 from mlmake.home import Home
 from mlmake.model.data import Location
