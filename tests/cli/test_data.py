@@ -186,6 +186,12 @@ def test_an_unknown_word(built: Folder, word: str, near: str) -> None:
     assert f"did you mean {near!r}?" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--up"], ["build/", "--down"], ["count", "--depth", "1"]])
+def test_lineage_is_of_one_item(built: Folder, words: list[str]) -> None:
+    done = built.cli("data", *words)
+    assert (done.returncode, "name one" in done.stderr) == (2, True)
+
+
 def test_an_unknown_run(built: Folder) -> None:
     done = built.cli("data", "--run", "9")
     assert (done.returncode, "there is no run 9" in done.stderr) == (2, True)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import click
 
 from mlmake.cli.commands.show import find
-from mlmake.cli.items import Items, Selected
+from mlmake.cli.items import Items, Selected, select
+from mlmake.cli.lineage import print_history, print_item, print_way
 from mlmake.cli.place import Place
 from mlmake.cli.versions import Teller
 from mlmake.cli.words import as_json, print_json, print_table, when
+from mlmake.errors import UsageError
 from mlmake.model.lineage import Version
 from mlmake.model.project import Project
 from mlmake.model.run import size_in_words, version_in_words
@@ -56,7 +58,6 @@ def command(
     mlmake data raw:// --json
     mlmake data fit
     """
-    from mlmake.cli.items import select
     from mlmake.services.history import lineage
     from mlmake.state.history import contents
     from mlmake.state.runs import Runs
@@ -73,6 +74,8 @@ def command(
     elif selected.is_one:
         is_up, is_down = only_up or not only_down, only_down or not only_up
         _tell_one(project, teller, selected, (is_up, is_down), depth, json_)
+    elif only_up or only_down or depth:
+        raise UsageError("--up, --down and --depth tell of one item: name one", hint="`mlmake data` lists them")
     else:
         _tell_all(project, teller, selected.versions, json_)
 
@@ -87,8 +90,6 @@ def _tell_all(project: Project, teller: Teller, versions: Sequence[Version], jso
 
 
 def _tell_versions(project: Project, teller: Teller, versions: Sequence[Version], json_: bool) -> None:
-    from mlmake.cli.lineage import print_history
-
     if json_:
         print_json([teller.history(each) for each in versions])
     else:
@@ -98,8 +99,6 @@ def _tell_versions(project: Project, teller: Teller, versions: Sequence[Version]
 def _tell_one(
     project: Project, teller: Teller, selected: Selected, ways: tuple[bool, bool], depth: int | None, json_: bool
 ) -> None:
-    from mlmake.cli.lineage import print_item, print_way
-
     (version,) = selected.versions
     graph, (is_up, is_down) = teller.lineage, ways
     if json_:
