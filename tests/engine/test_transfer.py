@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from projects import Folder, until
-from servers import HOST, S3Server, s3_server, ssh_server
+from servers import HOST, Answer, S3Server, s3_server, ssh_server, web_server
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -403,6 +403,32 @@ def test_early_cut_off(project: Folder, lake: Lake) -> None:
             lake.fs.rm(lake.url("pond://out/a"))
         built = project.build()
         assert (built.done, built.spared) == (["move"], ["read"])
+
+
+def test_from_the_web(project: Folder) -> None:
+    body, tag = b"table", '"v1"'
+
+    def answer(method: str, path: str, wanted: str) -> Answer:
+        return Answer(200, body, {"ETag": tag, "Accept-Ranges": "bytes"}) if path == "/data/t.csv" else Answer(404)
+
+    with web_server() as web:
+        web.answer = answer
+        transfer(project, f"{web.url}/data/t.csv", "t.csv")
+        assert moves(project) == "1 of 1 files, 5 B"
+        assert project.read("t.csv") == "table"
+        assert project.build().started == []
+        body, tag = b"tables", '"v2"'
+        assert moves(project) == "1 of 1 files, 6 B"
+
+
+def test_the_cache_goes_on_as_ever(project: Folder, lake: Lake) -> None:
+    lake.write(at("lake://in/", SOME))
+    transfer(project, "lake://in/", "lake://out/")
+    moves(project)
+    for command in (["cache", "verify"], ["cache", "gc"], ["cache", "stats"], ["data"], ["status"], ["show"]):
+        done = project.cli(*command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert project.build().started == []
 
 
 def test_sftp(project: Folder, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mlmake.errors import StoreError
+from mlmake.errors import StoreChanged, StoreError
 from mlmake.home import Home
 from mlmake.model.data import Location
 from mlmake.model.project import Project
 from mlmake.services.transfer.arriving import Arriving
+from mlmake.services.transfer.local_target import LocalTarget
+from mlmake.services.transfer.moving import move
 from mlmake.services.transfer.sides import File, Sides
 from mlmake.services.transfer.store_target import StoreTarget
 from mlmake.state.database import connect, empty
@@ -122,3 +124,21 @@ def test_what_is_learnt_outlives_the_process(tmp_path: Path) -> None:
         store = DriveStore(drive, patience=EAGER)
         target = StoreTarget(sides, Place(store, "a"), Arriving(str(tmp_path / "arriving"), sides), is_folder=False)
         assert target.has(files[0])
+
+
+def test_an_edit_of_the_old_target_is_not_taken_over(sides: Sides, tmp_path: Path) -> None:
+    for name, content in {"in/a": b"a", "in/b": b"b", "out/a": b"a"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    files = sides.files([Location("in/", str(tmp_path / "in"), is_folder=True)], into_folder=True)
+    out = Location("out/", str(tmp_path / "out"), is_folder=True)
+    target = LocalTarget(sides, out, str(tmp_path / "private"), Arriving(str(tmp_path / "arriving"), sides))
+    assert [target.has(file) for file in files] == [True, False]
+    assert target.bring(files[1:], lambda moved: None) == [None]
+    (tmp_path / "out/a").write_bytes(b"x")
+    with pytest.raises(StoreChanged, match="out/a was edited"):
+        target.settle(files)
+    move(
+        sides, Home(str(tmp_path)), [Location("in/", str(tmp_path / "in"), is_folder=True)], out, str(tmp_path / "new")
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == {"a": b"a", "b": b"b"}

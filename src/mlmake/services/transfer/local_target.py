@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 
+from mlmake.errors import StoreChanged
 from mlmake.model.data import Location
 from mlmake.services.transfer.arriving import Arriving
 from mlmake.services.transfer.sides import File, Sides
 from mlmake.state.digests import Digest
 from mlmake.state.objects import clone, parsed
-from mlmake.stores.base import Outcome, Progress
+from mlmake.state.remotes import Place
+from mlmake.stores.base import Entry, Outcome, Progress
 from mlmake.stores.version import digest_of, md5_of
 
 
@@ -20,20 +24,20 @@ class LocalTarget:
 
     def __init__(self, sides: Sides, location: Location, private: str, arriving: Arriving) -> None:
         self._sides = sides
+        self._place = sides.place(location)
+        self._before = _entries(self._place, is_folder=location.is_folder)
         self._old = os.path.realpath(location.path)
         self._private = private
         self._arriving = arriving
         self._held = _held(sides, self._old, is_folder=location.is_folder)
-        self._found: dict[str, str] = {}
+        self._kept: dict[str, str] = {}
 
     def has(self, file: File) -> bool:
         """Whether a file is on this machine already: in the old target, or come before a break."""
         old = os.path.join(self._old, file.name) if file.name else self._old
         if file.name in self._held and _is_alike(file, old) and self._is_held(file, old):
-            self._found[file.name] = old
-        elif self._arriving.has(file):
-            self._found[file.name] = self._arriving.path(file)
-        return file.name in self._found
+            self._kept[file.name] = old
+        return file.name in self._kept or self._arriving.has(file)
 
     def check(self, files: Sequence[File]) -> None:
         """Nothing stands in the way: the old target gives its place to the new one as a whole."""
@@ -47,16 +51,25 @@ class LocalTarget:
         return outcomes
 
     def settle(self, files: Sequence[File]) -> None:
-        """Put every file into the private place. Raises OSError."""
-        for file in files:
+        """Put every file into the private place. Raises StoreChanged if the old target is written to meanwhile."""
+        _clear(self._private)
+        for file in sorted(
+            files, key=lambda file: file.name not in self._kept
+        ):  # what has come is not lost by a change
             place = os.path.join(self._private, file.name) if file.name else self._private
             os.makedirs(os.path.dirname(place), exist_ok=True)
-            if source := self._found.get(file.name):
+            if source := self._kept.get(file.name):
                 _link(source, place)
-            else:
-                os.replace(self._arriving.path(file), place)
+                self._check_untouched(file, source)
+                continue
+            os.replace(self._arriving.path(file), place)
             if file.path:
                 _make_alike(file, place)
+
+    def _check_untouched(self, file: File, old: str) -> None:
+        key = file.name or self._place.key
+        if self._place.store.stat(key) != self._before.get(key):
+            raise StoreChanged(f"{old} was edited while it was compared")
 
     def _is_held(self, file: File, old: str) -> bool:
         """Whether the old target has a file's content: by what is known of its version, or by its checksum."""
@@ -66,6 +79,20 @@ class LocalTarget:
             self._sides.learn(file.url, file.entry, held)
             return True
         return held == known
+
+
+def _entries(place: Place, *, is_folder: bool) -> dict[str, Entry]:
+    """What `stat` says of what stands at a target, before it is looked into."""
+    found = place.store.list() if is_folder else [place.store.stat(place.key)]
+    return {entry.key: entry for entry in found if entry}
+
+
+def _clear(place: str) -> None:
+    """Take away what an earlier look has put into a place."""
+    if os.path.isdir(place):
+        shutil.rmtree(place)
+    with suppress(FileNotFoundError):
+        os.unlink(place)
 
 
 def _held(sides: Sides, path: str, *, is_folder: bool) -> dict[str, Digest]:
