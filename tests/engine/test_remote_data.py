@@ -226,3 +226,16 @@ def test_what_comes_is_told(project: Folder, lake: Lake) -> None:
     assert project.build().of(StepFetching)[0] == StepFetching("p.clean", 0, 4000)
     lake.write({"raw/words.txt": "two\n" * 2000})
     assert "clean fetches 7.8 KiB" in project.cli().stdout.splitlines()
+
+
+def test_a_folder_with_what_nobody_here_wrote_is_left_alone(project: Folder, lake: Lake) -> None:
+    lake.write({"precious/thesis.txt": "years of work"})
+    project.steps("""
+        [one]
+        command = "echo 1 > {outputs.x}/a.txt"
+        outputs = { x = "lake://precious/" }
+    """)
+    built = project.build()
+    assert built.failed == ["one"]
+    assert "lake://precious/ holds precious/thesis.txt, which no run of this project wrote" in built.message("one")
+    assert lake.keys("precious") == ["thesis.txt"]

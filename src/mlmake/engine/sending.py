@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlmake.engine.staging import Stage
-from mlmake.errors import StoreMissing
+from mlmake.errors import StoreError, StoreMissing
 from mlmake.model.data import Output
 from mlmake.model.run import Item
 from mlmake.model.step import Step
@@ -73,7 +73,10 @@ def _delivered(each: Outgoing) -> Sent:
 
 
 def _send_folder(each: Outgoing, path: str, digests: Digests) -> Sent:
-    """Make the folder there what it is here: new and changed files go, files that are no more are removed."""
+    """Make the folder there what it is here: new and changed files go, files that are no more are removed.
+
+    A file that no run is known to have written or read is nobody's to remove: then nothing is done. Raises StoreError.
+    """
     store, stem = each.place.store, f"{each.place.key}/" if each.place.key else ""
     files = {
         f"{stem}{member.path}": Digest(member.digest, os.path.getsize(os.path.join(path, member.path)))
@@ -81,9 +84,15 @@ def _send_folder(each: Outgoing, path: str, digests: Digests) -> Sent:
         if member.digest
     }
     there = {entry.key: entry for entry in store.list(each.place.key)}
+    gone = [key for key in there if key not in files]
+    if foreign := [key for key in gone if _held(each, there[key]) is None]:
+        raise StoreError(
+            f"{each.output.location.text} holds {foreign[0]}, which no run of this project wrote: what a step writes "
+            "into a folder takes the place of all that is there; move it away, or name another folder"
+        )
     stale = [key for key, content in files.items() if _held(each, there.get(key)) != content]
     _raise_first(store.put_many([Send(source=os.path.join(path, key[len(stem) :]), key=key) for key in stale]))
-    if gone := [key for key in there if key not in files]:
+    if gone:
         store.remove(gone)
     now = [entry for entry in store.list(each.place.key) if entry.key in files]
     version = version_of((entry.key[len(stem) :], entry) for entry in now)
