@@ -239,3 +239,18 @@ def test_a_folder_with_what_nobody_here_wrote_is_left_alone(project: Folder, lak
     assert built.failed == ["one"]
     assert "lake://precious/ holds precious/thesis.txt, which no run of this project wrote" in built.message("one")
     assert lake.keys("precious") == ["thesis.txt"]
+
+
+def test_steps_that_wait_for_the_same_file_fetch_it_once(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/words.txt": "one\n" * 100_000, "raw/more.txt": "two\n"})
+    project.steps("""
+        [part]
+        command = "cat {inputs.all}/words.txt {inputs.one} > {outputs.x}"
+        inputs = { all = "lake://raw/", one = "lake://raw/words.txt" }
+        matrix = { n = [1, 2, 3, 4, 5, 6, 7, 8] }
+        outputs = { x = "build/{matrix.n}" }
+    """)
+    assert len(project.build(jobs=8).done) == 8
+    assert {len(project.read(f"build/{n}")) for n in range(1, 9)} == {800_000}
+    inodes = {os.stat(os.path.join(top, n)).st_ino for top, _, names in os.walk(project.home.inputs) for n in names}
+    assert len(inodes) == 2

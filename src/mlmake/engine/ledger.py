@@ -28,8 +28,7 @@ from mlmake.state.cache import Action, Cache, Kept, key_of, key_of_facts
 from mlmake.state.database import empty, transaction
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.fingerprint import EDITED, Fingerprint, Fingerprints
-from mlmake.state.mirror import Brought, Need, needs
-from mlmake.state.mirror import bring as bring_here
+from mlmake.state.mirror import Brought, Fetcher, Need, needs
 from mlmake.state.records import Records
 from mlmake.state.runs import Runs
 from mlmake.state.stamps import TOP, entries
@@ -92,6 +91,7 @@ class Ledger:
         self.fingerprints = Fingerprints(project, self.digests, connection, software)
         self._remotes = self.fingerprints.remotes
         self.cache = Cache(self._home, project.cache, connection)
+        self._fetcher = Fetcher(self.cache.objects)
         self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache)
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
@@ -166,7 +166,7 @@ class Ledger:
 
     def bring(self, needed: Sequence[Need], progress: Progress = unseen) -> Brought:
         """Fetch; for any thread."""
-        return bring_here(self.cache.objects, needed, progress)
+        return self._fetcher.bring(needed, progress)
 
     def brought(self, brought: Brought) -> None:
         """Remember what was learnt in fetching."""

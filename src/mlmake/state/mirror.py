@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -25,6 +27,9 @@ from mlmake.state.objects import FILES, Objects, clone
 from mlmake.state.remotes import RemoteFile, Remotes, url_of
 from mlmake.stores.base import Fetch, Progress, Store, unseen
 
+_Key = tuple[str, str]
+"""URL and version of a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -33,6 +38,10 @@ class Wanted:
     file: RemoteFile
     url: str
     content: Digest | None
+
+    @property
+    def key(self) -> _Key:
+        return self.url, self.file.entry.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class Need:
 class Brought:
     """What was learnt in fetching, by url and version of a file; `problem` is why it ended too early."""
 
-    contents: Mapping[tuple[str, str], Digest] = field(default_factory=dict)
+    contents: Mapping[_Key, Digest] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -117,22 +126,87 @@ def _is_here(need: Need, digest_of: Callable[[str], Digest | None]) -> bool:
     return True
 
 
-def bring(objects: Objects, needed: Sequence[Need], progress: Progress = unseen) -> Brought:
-    """Fetch what is not here and put it into place; for any thread."""
-    learnt: dict[tuple[str, str], Digest] = {}
-    try:
-        for need in needed:
-            known = {(each.url, each.file.entry.version): each.content for each in need.files}
-            missing = [each for each in need.files if not _is_kept(objects, each.content)]
-            problem = _fetch(objects, need.store, missing, learnt, progress)
-            if problem:
-                return Brought(learnt, problem)
-            _put(objects, need, {**known, **learnt})
-    except StoreError as error:
-        return Brought(learnt, error.message)
-    except OSError as error:
-        return Brought(learnt, f"cannot fetch {error.filename or 'it'}: {error.strerror}")
-    return Brought(learnt)
+class Fetcher:
+    """Fetches for one build: a file that several steps wait for comes once. For any thread."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._coming: dict[_Key, Future[Digest | str]] = {}
+        self._lock = threading.Lock()
+        self._placing = threading.Lock()
+
+    def bring(self, needed: Sequence[Need], progress: Progress = unseen) -> Brought:
+        """Fetch what is not here and put it into place."""
+        learnt: dict[_Key, Digest] = {}
+        try:
+            for need in needed:
+                known = {each.key: each.content for each in need.files}
+                missing = [each for each in need.files if not _is_kept(self._objects, each.content)]
+                problem = self._fetch(need.store, missing, learnt, progress)
+                if problem:
+                    return Brought(learnt, problem)
+                with self._placing:  # another step may read what stands there already
+                    if not _stands(self._objects, need, {**known, **learnt}):
+                        _put(self._objects, need, {**known, **learnt})
+        except StoreError as error:
+            return Brought(learnt, error.message)
+        except OSError as error:
+            return Brought(learnt, f"cannot fetch {error.filename or 'it'}: {error.strerror}")
+        return Brought(learnt)
+
+    def _fetch(self, store: Store, files: Sequence[Wanted], learnt: dict[_Key, Digest], progress: Progress) -> str:
+        """Fetch files into the cache and note what they hold; why one did not come, or ""."""
+        mine = self._claimed(files)
+        try:
+            for wanted, told in zip(mine, self._fetched(store, mine, progress), strict=True):
+                self._settle(wanted, told)
+        except BaseException as error:
+            for wanted in mine:
+                self._settle(wanted, str(error))
+            raise
+        for wanted in files:
+            told = self._coming[wanted.key].result()
+            if isinstance(told, str):
+                return told
+            learnt[wanted.key] = told
+        return ""
+
+    def _claimed(self, files: Sequence[Wanted]) -> list[Wanted]:
+        """Those of the files that nobody fetches or has fetched; from now on they are the caller's to fetch."""
+        mine = []
+        with self._lock:
+            for wanted in files:
+                coming = self._coming.get(wanted.key)
+                if coming is None or (coming.done() and not self._has_come(coming)):
+                    self._coming[wanted.key] = Future()
+                    mine.append(wanted)
+        return mine
+
+    def _has_come(self, coming: Future[Digest | str]) -> bool:
+        told = coming.result()
+        return not isinstance(told, str) and self._objects.kind_of(told.digest) == FILES
+
+    def _settle(self, wanted: Wanted, told: Digest | str) -> None:
+        coming = self._coming[wanted.key]
+        if not coming.done():
+            coming.set_result(told)
+
+    def _fetched(self, store: Store, files: Sequence[Wanted], progress: Progress) -> Iterator[Digest | str]:
+        """What each file holds, now that it is an object of the cache, or why it did not come.
+
+        The names under which they come stay the same, so that after a break what is here need not come again.
+        """
+        fetches = [
+            Fetch(key=each.file.entry.key, target=_incoming(self._objects, each), entry=each.file.entry)
+            for each in files
+        ]
+        for fetch, failure in zip(fetches, store.get_many(fetches, progress) if fetches else (), strict=True):
+            if failure is not None:
+                yield str(failure)
+                continue
+            digest = Digest(*hash_file(fetch.target))
+            self._objects.adopt(fetch.target, digest.digest, FILES)
+            yield digest
 
 
 def _is_kept(objects: Objects, content: Digest | None) -> bool:
@@ -145,43 +219,35 @@ def _is_kept(objects: Objects, content: Digest | None) -> bool:
     return False
 
 
-def _fetch(
-    objects: Objects,
-    store: Store,
-    files: Sequence[Wanted],
-    learnt: dict[tuple[str, str], Digest],
-    progress: Progress,
-) -> str:
-    """Fetch files into the cache and note what they hold; why one did not come, or "".
-
-    The names under which they come stay the same, so that after a break what is here need not come again.
-    """
-    fetches = [Fetch(key=each.file.entry.key, target=_incoming(objects, each), entry=each.file.entry) for each in files]
-    failures = store.get_many(fetches, progress) if fetches else []
-    for each, fetch, failure in zip(files, fetches, failures, strict=True):
-        if failure is None:
-            digest = Digest(*hash_file(fetch.target))
-            objects.adopt(fetch.target, digest.digest, FILES)
-            learnt[each.url, each.file.entry.version] = digest
-    return next((str(failure) for failure in failures if failure is not None), "")
-
-
 def _incoming(objects: Objects, wanted: Wanted) -> str:
     told = xxhash.xxh3_128_hexdigest(f"{wanted.url}\0{wanted.file.entry.version}".encode("utf-8", "surrogateescape"))
     return os.path.join(objects.folder, "fetching", told)
 
 
-def _put(objects: Objects, need: Need, contents: Mapping[tuple[str, str], Digest | None]) -> None:
+def _stands(objects: Objects, need: Need, contents: Mapping[_Key, Digest | None]) -> bool:
+    """Whether a path is there and every file in it is the object that it should be."""
+    try:
+        return all(
+            (content := contents[wanted.key]) is not None
+            and os.path.samefile(objects.path(content.digest), os.path.join(need.target, wanted.file.inner).rstrip("/"))
+            for wanted in need.files
+        )
+    except OSError:
+        return False
+
+
+def _put(objects: Objects, need: Need, contents: Mapping[_Key, Digest | None]) -> None:
     """Make what a step is handed, in one rename."""
     new = f"{need.target}.{uuid.uuid4().hex[:8]}.mlmake-part"
     os.makedirs(os.path.dirname(new), exist_ok=True)
     for wanted in need.files:
-        content = contents[wanted.url, wanted.file.entry.version]
+        content = contents[wanted.key]
         path = os.path.join(new, wanted.file.inner) if need.is_folder else new
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if content is not None:
             _link(objects.path(content.digest), path)
-    _clear([need.target])
+    if need.is_folder:
+        shutil.rmtree(need.target, ignore_errors=True)
     os.replace(new, need.target)
 
 
@@ -190,11 +256,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         clone(source, target)
-
-
-def _clear(paths: Iterable[str]) -> None:
-    for path in paths:
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        with suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(path)
