@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from mlmake.model.events import StepFetching
+from mlmake.errors import StoreUnavailable
+from mlmake.model.events import Event, StepFetching, StepStarted
+from mlmake.model.run import Outcome
+from mlmake.stores.base import Progress
 from projects import Folder
 from servers import S3Server, s3_server
 
@@ -254,3 +260,59 @@ def test_steps_that_wait_for_the_same_file_fetch_it_once(project: Folder, lake: 
     assert {len(project.read(f"build/{n}")) for n in range(1, 9)} == {800_000}
     inodes = {os.stat(os.path.join(top, n)).st_ino for top, _, names in os.walk(project.home.inputs) for n in names}
     assert len(inodes) == 2
+
+
+def test_a_store_that_goes_away_fails_the_step_and_not_the_build(
+    project: Folder, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps("""
+        [first]
+        command = "echo 1 > {outputs.x}"
+        outputs = { x = "build/first" }
+        [second]
+        command = "cat {inputs.a} {inputs.raw} > {outputs.x}"
+        inputs = { a = "@first", raw = "lake://raw/words.txt" }
+        outputs = { x = "build/second" }
+        [third]
+        command = "sleep 0.2; cat {inputs.a} > {outputs.x}"
+        inputs = { a = "@first" }
+        outputs = { x = "build/third" }
+    """)
+
+    def away(self: object, key: str) -> None:
+        raise StoreUnavailable("datastore lake: out of reach")
+
+    def sink(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            monkeypatch.setattr("mlmake.stores.store.DriveStore.stat", away)
+
+    built = project.build(sink=sink, keep_going=True)
+    assert (built.done, built.failed) == (["first", "third"], ["second"])
+    assert built.message("second") == "datastore lake: out of reach"
+    monkeypatch.undo()
+    assert project.has("build/third")
+
+
+def test_ctrl_c_ends_what_is_on_its_way(project: Folder, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.write({"raw/words.txt": "one\n"})
+    project.steps(STEPS)
+    sent = threading.Event()
+
+    def slowly(self: object, source: str, key: str, progress: Progress) -> None:
+        sent.set()
+        for _ in range(6000):
+            progress(1)
+            time.sleep(0.01)
+
+    monkeypatch.setattr("mlmake.stores.store.DriveStore.put", slowly)
+
+    def interrupt() -> None:
+        sent.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    built = project.build()
+    assert built.summary.interrupted
+    assert built.ended(Outcome.CANCELLED) == ["clean"]
+    assert not lake.has("out/table.txt")

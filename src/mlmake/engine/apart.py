@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from mlmake.errors import StoreError
+
 T = TypeVar("T")
 _HASHERS, _FETCHERS = 2, 8
 """Threads for work with this machine's files, and for work that waits for others."""
@@ -21,6 +23,7 @@ class Apart:
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="mlmake-hash")
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="mlmake-fetch")
         self._waiting = 0
+        self._is_stopped = False
 
     @property
     def waiting(self) -> int:
@@ -43,6 +46,15 @@ class Apart:
     def fail(self, error: Exception) -> None:
         """Let an error end the build: a bug must not leave it waiting. For any thread."""
         self.post(partial(_raise, error))
+
+    def stop(self) -> None:
+        """Let what waits for others give up at the next byte that moves."""
+        self._is_stopped = True
+
+    def go_on(self, _: int = 0) -> None:
+        """A progress for what moves bytes. Raises StoreError once all is to stop. For any thread."""
+        if self._is_stopped:
+            raise StoreError("the build was stopped")
 
     def nudge(self) -> None:
         """Make `take` return soon; for any thread and for signal handlers."""

@@ -18,6 +18,7 @@ from doit.task import Task, dict_to_task
 
 from mlmake.engine.jobs import GRACE, Jobs
 from mlmake.engine.ledger import Ledger
+from mlmake.errors import StoreError
 from mlmake.model.events import Sink, StepBlocked, StepSpared, Stopping
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Outcome
@@ -114,9 +115,16 @@ class _Database:
 
     def get_status(self, task: Task, _: Any) -> _Status:
         step = self.steps[task.name]
-        reasons = (*self._forced.get(step.id, ()), *self._ledger.reasons(step))
+        reasons = (*self._forced.get(step.id, ()), *self._own_reasons(step))
         self.reasons[step.id] = reasons
         return _Status("run" if reasons else "up-to-date")
+
+    def _own_reasons(self, step: Step) -> tuple[Reason, ...]:
+        """A step whose datastore gives no answer is run, so far as to fail with what the store says."""
+        try:
+            return self._ledger.reasons(step)
+        except StoreError as error:
+            return (Reason(cause=Cause.UNREACHABLE, new=error.message),)
 
     def status_is_ignore(self, _: Task) -> bool:
         return False

@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,24 +27,22 @@ from mlmake.engine.attempt import (
     is_small_in,
     note,
 )
-from mlmake.engine.ledger import Ledger, Moment
-from mlmake.engine.meter import Meter
+from mlmake.engine.ledger import Ledger
+from mlmake.engine.preparing import Preparing
 from mlmake.engine.request import call_for, environment_for, job_for
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
 from mlmake.engine.staging import Spares, stage
 from mlmake.environments.base import Software
-from mlmake.errors import MlmakeError
+from mlmake.errors import MlmakeError, StoreError
 from mlmake.executors.base import Executor
 from mlmake.home import Home
 from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
 from mlmake.model.job import Finished
 from mlmake.model.project import Project
-from mlmake.model.reason import Cause, Reason
+from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
-from mlmake.state.manifests import Record
-from mlmake.state.mirror import Brought
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -67,7 +64,6 @@ class Jobs:
         sharing: Sharing | None = None,
     ) -> None:
         self._sharing = sharing
-        self._is_dropping = False
         self._project = project
         self._home = Home(project.root)
         self._run = run
@@ -81,9 +77,9 @@ class Jobs:
         self._spares = Spares()
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
-        self._restorable: deque[Queued] = deque()
         self._running: dict[str, Attempt] = {}
         self._apart = Apart()
+        self._preparing = Preparing(ledger, sharing, self._apart, sink, self._make_ready, self._fail_unstarted)
         self._results: list[Result] = []
         self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
         self._closed = False
@@ -94,7 +90,7 @@ class Jobs:
     @property
     def busy(self) -> int:
         """Steps that are queued, running or being settled."""
-        waiting = len(self._queue) + len(self._resting) + len(self._restorable)
+        waiting = len(self._queue) + len(self._resting) + len(self._preparing.restorable)
         return waiting + len(self._running) + self._apart.waiting + len(self._results)
 
     @property
@@ -103,23 +99,14 @@ class Jobs:
 
     def put(self, step: Step, reasons: tuple[Reason, ...], remaining: float, order: int) -> None:
         """Queue a step that may start now; `remaining` is the longest path, in seconds, from its start to the end."""
-        queued = Queued((-remaining, order), step, reasons)
-        found = None
-        if all(reason.cause is not Cause.FORCED for reason in reasons):
-            found = self._ledger.look_up(step, is_shared=bool(self._sharing and self._sharing.reads))
-        if found and found.action:
-            self._restorable.append(replace(queued, restorable=(found.before, found.action)))
-        elif found and self._sharing and self._sharing.reads:
-            self._sharing.look_up(found.key, self._apart.expect(partial(self._looked_up, queued, found.before)))
-        else:
-            self._queue_to_run(queued)
+        self._preparing.put(Queued((-remaining, order), step, reasons))
 
     def wait(self) -> list[Result]:
         """Start what fits, then wait until something happens; the steps that ended for good, often none."""
         self._start_ready()
-        if self._restorable:
-            self._restore(self._restorable.popleft())
-        is_idle = not self._results and not self._restorable
+        if self._preparing.restorable:
+            self._restore(self._preparing.restorable.popleft())
+        is_idle = not self._results and not self._preparing.restorable
         is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting)
         self._apart.take(is_patient=is_patient, seconds=self._patience())
         self._end_overdue()
@@ -130,11 +117,8 @@ class Jobs:
 
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
-        self._is_dropping = True
-        if self._sharing:
-            self._sharing.stop_looking()
+        self._preparing.drop()
         self._queue.clear()
-        self._restorable.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
             tried = replace(queued, number=queued.number - 1)
@@ -143,6 +127,7 @@ class Jobs:
     def cancel(self, grace: float) -> None:
         """End everything."""
         self._cancelling = True
+        self._apart.stop()
         self.drop_queued()
         for handle in list(self._running):
             self._executor.cancel(handle, grace)
@@ -162,6 +147,9 @@ class Jobs:
         self._spares.close()
 
     # Starting.
+
+    def _make_ready(self, queued: Queued) -> None:
+        heapq.heappush(self._queue, queued)
 
     def _start_ready(self) -> None:
         now = time.monotonic()
@@ -184,14 +172,19 @@ class Jobs:
     def _start(self, queued: Queued, lease: Lease) -> None:
         step = queued.step
         step_run = self._new_step_run(queued)
-        before = self._ledger.look(step)
-        if before.fingerprint.missing:
+        try:
+            before = self._ledger.look(step)
+            is_here = not self._ledger.needs(step)
+        except StoreError as error:
             self._slots.give(lease)
-            self._fail_unstarted(queued, "; ".join(map(str, before.fingerprint.missing)))
+            self._fail_unstarted(queued, error.message)
             return
-        if self._ledger.needs(step):  # another version by now
+        if before.fingerprint.missing or not is_here:
             self._slots.give(lease)
-            self._queue_to_run(queued)
+            if before.fingerprint.missing:
+                self._fail_unstarted(queued, "; ".join(map(str, before.fingerprint.missing)))
+            else:
+                self._preparing.fetch(queued)  # there is another version by now
             return
         place = stage(self._home, step, self._run, self._spares)
         call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
@@ -251,45 +244,13 @@ class Jobs:
             return
         self._hash(attempt, is_small_in(self._ledger.cache.objects, action))
 
-    def _looked_up(self, queued: Queued, before: Moment, record: Record | None) -> None:
-        """What the shared cache has for a step."""
-        action = self._ledger.adopt(queued.step, record.action) if record else None
-        if action and not self._is_dropping:
-            self._restorable.append(replace(queued, restorable=(before, action)))
-        elif not action:
-            self._queue_to_run(queued)
-
     def _not_restored(self, attempt: Attempt, problem: str) -> None:
         """Say what was wrong with the cache, take what is damaged out of it, and run the step."""
         if attempt.restored:
             problem = damaged(self._ledger.cache.objects, attempt.restored) or problem or "other bytes came"
         self._sink(Noticed(f"{self._project.shown(attempt.step.id)} cannot be restored and runs: {problem}"))
         discarded(attempt, "")
-        self._queue_to_run(replace(attempt.queued, restorable=None))
-
-    # Fetching.
-
-    def _queue_to_run(self, queued: Queued) -> None:
-        """Queue a step; one that reads what a datastore has and this machine has not waits for that first."""
-        if self._is_dropping:
-            return
-        try:
-            needed = self._ledger.needs(queued.step)
-        except MlmakeError as error:
-            self._fail_unstarted(queued, error.message)
-            return
-        if needed:
-            work = partial(self._ledger.bring, needed, Meter(queued.step, needed, self._apart, self._sink))
-            self._apart.do(work, partial(self._fetched, queued), is_slow=True)
-        else:
-            heapq.heappush(self._queue, queued)
-
-    def _fetched(self, queued: Queued, brought: Brought) -> None:
-        self._ledger.brought(brought)
-        if brought.problem:
-            self._fail_unstarted(queued, brought.problem)
-        elif not self._is_dropping:
-            heapq.heappush(self._queue, queued)
+        self._preparing.fetch(replace(attempt.queued, restorable=None))
 
     # Waiting.
 
@@ -344,7 +305,7 @@ class Jobs:
         except MlmakeError as error:
             self._settle(Hashed(attempt, None, error.message))
             return
-        look = partial(self._ledger.hash_apart, going=going)
+        look = partial(self._ledger.hash_apart, going=going, progress=self._apart.go_on)
         self._apart.do(partial(hashed, attempt, look), self._settle, is_slow=bool(going))
 
     def _settle(self, hashed: Hashed) -> None:
@@ -352,12 +313,15 @@ class Jobs:
         if attempt.restored and (contents is None or not is_as_kept(contents, attempt.restored)):
             self._not_restored(attempt, hashed.problem)
             return
+        if contents is None and self._cancelling:
+            self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", 0)
+            return
         if contents is None:
             self._failed(attempt, hashed.problem, 0)
             return
         try:
             settled = self._ledger.settle(attempt.stage, attempt.before, contents, attempt.step_run, attempt.restored)
-        except OSError as error:
+        except (OSError, StoreError) as error:
             self._failed(attempt, f"cannot put its output into place: {error}", 0)
             return
         for fact in settled.edited:

@@ -140,7 +140,13 @@ class Ledger:
         """The contents of what a step wrote, still in its private places, and kept now. Raises OSError."""
         return self._contents(stage, self.digests, restored)
 
-    def hash_apart(self, stage: Stage, restored: Action | None = None, going: Sequence[Outgoing] = ()) -> Contents:
+    def hash_apart(
+        self,
+        stage: Stage,
+        restored: Action | None = None,
+        going: Sequence[Outgoing] = (),
+        progress: Progress = unseen,
+    ) -> Contents:
         """As `hash`, for another thread: nothing that is ours is touched before `settle` takes it over.
 
         What goes to a datastore is sent. Raises StoreError too.
@@ -149,7 +155,7 @@ class Ledger:
             digests = Digests(connection, whole=False)
             contents = self._contents(stage, digests, restored)
             items = {output.name: item for output, item in zip(stage.step.outputs, contents.outputs, strict=True)}
-            sent = {each.output.name: send(each, stage, items[each.output.name], digests) for each in going}
+            sent = {each.output.name: send(each, stage, items[each.output.name], digests, progress) for each in going}
             return contents._replace(learnt=digests, sent=sent)
 
     def outgoing(self, step: Step) -> tuple[Outgoing, ...]:

@@ -30,7 +30,8 @@ class Meter:
         sink(StepFetching(step.id, 0, self._total))
 
     def __call__(self, moved: int) -> None:
-        """So many bytes more have come."""
+        """So many bytes more have come. Raises StoreError once the build is to stop."""
+        self._apart.go_on()
         with self._lock:
             self._moved += moved
             if time.monotonic() - self._told < _PAUSE:

@@ -19,6 +19,7 @@ from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.slots import Slots, here
 from mlmake.environments.system import System
+from mlmake.errors import StoreError
 from mlmake.executors.base import Executor
 from mlmake.home import Home
 from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
@@ -137,7 +138,11 @@ def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> No
     if plan.may_run and not summary.interrupted:
         time.sleep(CLOCK_STEP / 1e9)
         ledger.fingerprints.look_again()
-        verdicts = ledger.assess(scope.steps)
+        try:
+            verdicts = ledger.assess(scope.steps)
+        except StoreError:  # a datastore went away: the next build looks at everything
+            ledger.save()
+            return
     ledger.save()
     if not summary.interrupted and not plan.forced:
         scope.remember(ledger, verdicts)

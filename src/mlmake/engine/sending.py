@@ -14,7 +14,7 @@ from mlmake.model.step import Step
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.objects import parsed
 from mlmake.state.remotes import Place, Remotes, url_of, version_of
-from mlmake.stores.base import Entry, Send
+from mlmake.stores.base import Entry, Progress, Send, unseen
 
 Known = Mapping[tuple[str, str], Digest]
 """(url, version) -> content."""
@@ -44,18 +44,18 @@ def outgoing(step: Step, remotes: Remotes) -> tuple[Outgoing, ...]:
     return tuple(Outgoing(output, place, remotes.contents_below(url_of(place, place.key))) for output, place in places)
 
 
-def send(each: Outgoing, stage: Stage, item: Item, digests: Digests) -> Sent:
+def send(each: Outgoing, stage: Stage, item: Item, digests: Digests, progress: Progress = unseen) -> Sent:
     """Send one output, as far as it is not there already; for any thread. Raises StoreError, OSError."""
     path = stage.outputs[each.output.name]
     if stage.delivers(each.output):
         return _delivered(each)
     if os.path.isdir(path):
-        return _send_folder(each, path, digests)
+        return _send_folder(each, path, digests, progress)
     url = url_of(each.place, each.place.key)
     content = Digest(item.digest, item.size)
     entry = each.place.store.stat(each.place.key)
     if entry is None or each.known.get((url, entry.version)) != content:
-        entry = each.place.store.put(path, each.place.key)
+        entry = each.place.store.put(path, each.place.key, progress)
     return Sent(Item(each.output.location.text, entry.version, entry.size), {(url, entry.version): content})
 
 
@@ -72,7 +72,7 @@ def _delivered(each: Outgoing) -> Sent:
     return Sent(Item(location.text, version.digest, version.size), {})
 
 
-def _send_folder(each: Outgoing, path: str, digests: Digests) -> Sent:
+def _send_folder(each: Outgoing, path: str, digests: Digests, progress: Progress) -> Sent:
     """Make the folder there what it is here: new and changed files go, files that are no more are removed.
 
     A file that no run is known to have written or read is nobody's to remove: then nothing is done. Raises StoreError.
@@ -91,7 +91,8 @@ def _send_folder(each: Outgoing, path: str, digests: Digests) -> Sent:
             "into a folder takes the place of all that is there; move it away, or name another folder"
         )
     stale = [key for key, content in files.items() if _held(each, there.get(key)) != content]
-    _raise_first(store.put_many([Send(source=os.path.join(path, key[len(stem) :]), key=key) for key in stale]))
+    sends = [Send(source=os.path.join(path, key[len(stem) :]), key=key) for key in stale]
+    _raise_first(store.put_many(sends, progress))
     if gone:
         store.remove(gone)
     now = [entry for entry in store.list(each.place.key) if entry.key in files]

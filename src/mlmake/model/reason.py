@@ -35,6 +35,7 @@ class Cause(Enum):
     EDITED = "{subject} was edited while the last run read it"
     UPSTREAM = "waits for {subject}"
     INPUT_MISSING = "input {subject} is missing: {new}"
+    UNREACHABLE = "its datastore cannot be asked: {new}"
     SCRIPT_MISSING = "script {subject} is missing"
     VARIABLE_MISSING = "environment variable {subject} is not set"
     UPSTREAM_BLOCKED = "step {subject} is blocked"
