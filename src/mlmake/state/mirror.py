@@ -11,7 +11,6 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -126,12 +125,30 @@ def _is_here(need: Need, digest_of: Callable[[str], Digest | None]) -> bool:
     return True
 
 
+class _Coming:
+    """A file that is being fetched: what it holds, or why it did not come, once that is known."""
+
+    def __init__(self) -> None:
+        self.told: Digest | str | None = None
+        self._is_told = threading.Event()
+
+    def tell(self, told: Digest | str) -> None:
+        """The first word counts."""
+        if self.told is None:
+            self.told = told
+            self._is_told.set()
+
+    def wait(self) -> Digest | str:
+        self._is_told.wait()
+        return self.told if self.told is not None else "it did not come"
+
+
 class Fetcher:
     """Fetches for one build: a file that several steps wait for comes once. For any thread."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._coming: dict[_Key, Future[Digest | str]] = {}
+        self._coming: dict[_Key, _Coming] = {}
         self._lock = threading.Lock()
         self._placing = threading.Lock()
 
@@ -165,7 +182,7 @@ class Fetcher:
                 self._settle(wanted, str(error))
             raise
         for wanted in files:
-            told = self._coming[wanted.key].result()
+            told = self._coming[wanted.key].wait()
             if isinstance(told, str):
                 return told
             learnt[wanted.key] = told
@@ -177,19 +194,16 @@ class Fetcher:
         with self._lock:
             for wanted in files:
                 coming = self._coming.get(wanted.key)
-                if coming is None or (coming.done() and not self._has_come(coming)):
-                    self._coming[wanted.key] = Future()
+                if coming is None or (coming.told is not None and not self._is_there(coming.told)):
+                    self._coming[wanted.key] = _Coming()
                     mine.append(wanted)
         return mine
 
-    def _has_come(self, coming: Future[Digest | str]) -> bool:
-        told = coming.result()
+    def _is_there(self, told: Digest | str) -> bool:
         return not isinstance(told, str) and self._objects.kind_of(told.digest) == FILES
 
     def _settle(self, wanted: Wanted, told: Digest | str) -> None:
-        coming = self._coming[wanted.key]
-        if not coming.done():
-            coming.set_result(told)
+        self._coming[wanted.key].tell(told)
 
     def _fetched(self, store: Store, files: Sequence[Wanted], progress: Progress) -> Iterator[Digest | str]:
         """What each file holds, now that it is an object of the cache, or why it did not come.
