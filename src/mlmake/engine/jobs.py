@@ -310,11 +310,11 @@ class Jobs:
 
     def _settle(self, hashed: Hashed) -> None:
         attempt, contents = hashed.attempt, hashed.contents
-        if attempt.restored and (contents is None or not is_as_kept(contents, attempt.restored)):
-            self._not_restored(attempt, hashed.problem)
-            return
         if contents is None and self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", 0)
+            return
+        if attempt.restored and (contents is None or not is_as_kept(contents, attempt.restored)):
+            self._not_restored(attempt, hashed.problem)
             return
         if contents is None:
             self._failed(attempt, hashed.problem, 0)

@@ -15,7 +15,7 @@ from mlmake.model.caching import Link
 from mlmake.model.run import Item
 from mlmake.state.cache import Action, Cache, Kept
 from mlmake.state.digests import Digests
-from mlmake.state.objects import parsed
+from mlmake.state.objects import link_or_copy, parsed
 
 
 def keep(cache: Cache, stage: Stage, items: Sequence[Item], digests: Digests) -> tuple[Kept, ...] | None:
@@ -74,13 +74,6 @@ def bring(cache: Cache, stage: Stage, action: Action) -> None:
 def _linked(source: str, target: str) -> None:
     """What stands in its place already, under a second name."""
     if os.path.isdir(source):
-        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(source, target, copy_function=link_or_copy, dirs_exist_ok=True)
     else:
-        _link(source, target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        link_or_copy(source, target)

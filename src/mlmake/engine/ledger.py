@@ -252,6 +252,10 @@ class Ledger:
             with transaction(self._connection):
                 self._save_memo()
 
+    def close(self) -> None:
+        """End the connections to datastores."""
+        self._remotes.close()
+
     def _put_action(self, done: StepRun, contents: Contents, seconds: float, restored: Action | None) -> Action | None:
         if restored:
             self.cache.actions.touch(restored.key)

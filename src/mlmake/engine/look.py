@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.scope import Scope
@@ -16,13 +17,13 @@ from mlmake.state.lock import held_at_once
 
 def judge(scope: Scope, connection: sqlite3.Connection) -> dict[str, Verdict]:
     """A verdict for every selected step. What was learnt by looking is kept, if no build runs."""
-    ledger = Ledger(scope.project, connection, System(), whole=not scope.is_narrow)
-    newest = ledger.runs.last(1)
-    verdicts = ledger.assess(scope.steps)
-    with held_at_once(Home(scope.project.root)) as is_held:
-        if is_held and ledger.runs.last(1) == newest:
-            ledger.save()
-            scope.remember(ledger, verdicts)
+    with closing(Ledger(scope.project, connection, System(), whole=not scope.is_narrow)) as ledger:
+        newest = ledger.runs.last(1)
+        verdicts = ledger.assess(scope.steps)
+        with held_at_once(Home(scope.project.root)) as is_held:
+            if is_held and ledger.runs.last(1) == newest:
+                ledger.save()
+                scope.remember(ledger, verdicts)
     if not scope.others:
         return verdicts
     _, steps = scope.everything()

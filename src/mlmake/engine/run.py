@@ -9,7 +9,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from mlmake.engine.checks import check_inputs, check_not_inside, check_room, check_supported, project_token
@@ -33,6 +33,10 @@ from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
 from mlmake.state.stamps import CLOCK_STEP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlmake.engine.sharing import Sharing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,18 +111,21 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     ):
         if not scope.is_current:
             scope = open_scope(project.root, request.targets, request.folder, narrow=False)
+            project = scope.project
+            check_supported(project, scope.steps)
+            check_room(scope.steps, slots)
         clear_up(home, connection, sink)
-        ledger = Ledger(project, connection, System(), whole=not scope.is_narrow)
-        plan = _plan(ledger, chosen, scope, request)
-        if not request.keep_going:
-            check_inputs(project, plan.verdicts)
-        sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
-        for step in plan.blocked:
-            sink(StepBlocked(step, plan.verdicts[step].reasons))
-        summary = _run(project, request, plan, ledger, slots, connection, sink, began)
-        _trim(ledger, project, connection, sink)
-        sink(Ended(summary))
-        _remember(scope, ledger, plan, summary)
+        with closing(Ledger(project, connection, System(), whole=not scope.is_narrow)) as ledger:
+            plan = _plan(ledger, chosen, scope, request)
+            if not request.keep_going:
+                check_inputs(project, plan.verdicts)
+            sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
+            for step in plan.blocked:
+                sink(StepBlocked(step, plan.verdicts[step].reasons))
+            summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+            _trim(ledger, project, connection, sink)
+            sink(Ended(summary))
+            _remember(scope, ledger, plan, summary)
     return summary
 
 
@@ -177,7 +184,8 @@ def _dry_run(
     sink: Sink,
     began: float,
 ) -> Summary:
-    plan = _plan(Ledger(scope.project, connection, System(), whole=not scope.is_narrow), chosen, scope, request)
+    with closing(Ledger(scope.project, connection, System(), whole=not scope.is_narrow)) as ledger:
+        plan = _plan(ledger, chosen, scope, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
     return Summary(fresh=plan.fresh, blocked=len(plan.blocked), seconds=time.monotonic() - began)
 
@@ -198,25 +206,21 @@ def _run(
         return Summary(fresh=fresh, blocked=blocked, seconds=time.monotonic() - began)
     from mlmake.engine import dodo
     from mlmake.engine.jobs import Jobs
-    from mlmake.engine.sharing import sharing_of
 
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
-    sharing = sharing_of(ledger.cache)
-    jobs = Jobs(project, number, ledger, executor, slots, System(), sink, sharing)
-    runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
-    with heeded(runner.stop, (signal.SIGINT, *ENDING)):
-        try:
-            dodo.run(runner)
-            if sharing:
-                sharing.finish(sink, lambda: bool(runner.stopped))
-        finally:
-            jobs.close()
-            if sharing:
-                sharing.close()
-                ledger.pushed(sharing.pushed())
+    with _sharing(ledger) as sharing:
+        jobs = Jobs(project, number, ledger, executor, slots, System(), sink, sharing)
+        runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
+        with heeded(runner.stop, (signal.SIGINT, *ENDING)):
+            try:
+                dodo.run(runner)
+                if sharing:
+                    sharing.finish(sink, lambda: bool(runner.stopped))
+            finally:
+                jobs.close()
         outcomes = runner.outcomes
         summary = Summary(
             ran=outcomes[Outcome.DONE],
@@ -238,13 +242,21 @@ def _push_owed(ledger: Ledger, sink: Sink) -> None:
     """Push what an earlier build could not, such as one that was killed. Raises Interrupted."""
     if not ledger.cache.owes:
         return
+    with _sharing(ledger) as sharing:
+        if sharing:
+            sharing.finish(sink, lambda: False)
+
+
+@contextmanager
+def _sharing(ledger: Ledger) -> Iterator[Sharing | None]:
+    """The shared cache, if there is one; in the end what it has got is owed no more."""
     from mlmake.engine.sharing import sharing_of
 
     sharing = sharing_of(ledger.cache)
-    if sharing:
-        try:
-            sharing.finish(sink, lambda: False)
-        finally:
+    try:
+        yield sharing
+    finally:
+        if sharing:
             sharing.close()
             ledger.pushed(sharing.pushed())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlmake.engine.staging import Stage
@@ -14,7 +14,7 @@ from mlmake.model.step import Step
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.objects import parsed
 from mlmake.state.remotes import Place, Remotes, url_of, version_of
-from mlmake.stores.base import Entry, Progress, Send, unseen
+from mlmake.stores.base import Entry, Progress, Send, raise_first, unseen
 
 Known = Mapping[tuple[str, str], Digest]
 """(url, version) -> content."""
@@ -92,7 +92,7 @@ def _send_folder(each: Outgoing, path: str, digests: Digests, progress: Progress
         )
     stale = [key for key, content in files.items() if _held(each, there.get(key)) != content]
     sends = [Send(source=os.path.join(path, key[len(stem) :]), key=key) for key in stale]
-    _raise_first(store.put_many(sends, progress))
+    raise_first(store.put_many(sends, progress))
     if gone:
         store.remove(gone)
     now = [entry for entry in store.list(each.place.key) if entry.key in files]
@@ -104,9 +104,3 @@ def _send_folder(each: Outgoing, path: str, digests: Digests, progress: Progress
 def _held(each: Outgoing, entry: Entry | None) -> Digest | None:
     """What a file of the store is known to hold."""
     return each.known.get((url_of(each.place, entry.key), entry.version)) if entry else None
-
-
-def _raise_first(failures: Sequence[Exception | None]) -> None:
-    for failure in failures:
-        if failure is not None:
-            raise failure

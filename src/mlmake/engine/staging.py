@@ -148,9 +148,9 @@ class Stage:
 class Spares:
     """Empty private folders, renamed from step to step.
 
-    To make and remove one per step costs more than it seems: ext4 passes over the inodes that were freed in the last
-    five seconds whenever it makes a file (`recently_deleted` in its ialloc.c), so that thousands of short steps get
-    slower and slower.
+    To make and remove one per step costs more than it seems: whenever ext4 makes a file, it passes over the inodes that
+    were freed a short while ago (`recently_deleted` in its ialloc.c), so that thousands of short steps get slower and
+    slower.
     """
 
     def __init__(self) -> None:
@@ -158,11 +158,12 @@ class Spares:
 
     def take(self, folder: str) -> None:
         """Make a folder. Raises OSError."""
-        if not self._folders:
-            os.makedirs(folder)
-            return
         os.makedirs(os.path.dirname(folder), exist_ok=True)
-        os.rename(self._folders.pop(), folder)
+        while self._folders:
+            with suppress(FileNotFoundError):  # somebody has cleared the place
+                os.rename(self._folders.pop(), folder)
+                return
+        os.mkdir(folder)
 
     def keep(self, folder: str) -> bool:
         """Take back a folder that is as it was made; False where a step has left something in it, or locked it."""

@@ -14,20 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import xxhash
-
 from mlmake.errors import StoreError
 from mlmake.home import Home
 from mlmake.model.data import Input
 from mlmake.model.step import Step
 from mlmake.state.digests import Digest
 from mlmake.state.hashing import hash_file
-from mlmake.state.objects import FILES, Objects, clone
-from mlmake.state.remotes import RemoteFile, Remotes, url_of
+from mlmake.state.objects import FILES, Objects, link_or_copy
+from mlmake.state.remotes import RemoteFile, Remotes, label_of, url_of
 from mlmake.stores.base import Fetch, Progress, Store, unseen
 
 _Key = tuple[str, str]
 """URL and version of a file."""
+_FETCHING = "fetching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,7 @@ class Brought:
 
 def target_of(home: Home, url: str, version: str) -> str:
     """Where a version of a file or folder is handed over."""
-    told = xxhash.xxh3_64_hexdigest(f"{url}\0{version}".encode("utf-8", "surrogateescape"))
-    return os.path.join(home.inputs, told, url.rstrip("/").rpartition("/")[2] or "data")
+    return os.path.join(home.inputs, label_of(url, version), url.rstrip("/").rpartition("/")[2] or "data")
 
 
 def needs(home: Home, remotes: Remotes, step: Step, digest_of: Callable[[str], Digest | None]) -> list[Need]:
@@ -173,37 +171,34 @@ class Fetcher:
 
     def _fetch(self, store: Store, files: Sequence[Wanted], learnt: dict[_Key, Digest], progress: Progress) -> str:
         """Fetch files into the cache and note what they hold; why one did not come, or ""."""
-        mine = self._claimed(files)
+        mine, all_coming = self._claimed(files)
         try:
-            for wanted, told in zip(mine, self._fetched(store, mine, progress), strict=True):
-                self._settle(wanted, told)
-        except BaseException as error:
-            for wanted in mine:
-                self._settle(wanted, str(error))
-            raise
-        for wanted in files:
-            told = self._coming[wanted.key].wait()
+            for (_, coming), told in zip(mine, self._fetched(store, [each for each, _ in mine], progress), strict=True):
+                coming.tell(told)
+        finally:
+            for _, coming in mine:
+                coming.tell("it was given up")  # to those that an error left waiting
+        for wanted, coming in zip(files, all_coming, strict=True):
+            told = coming.wait()
             if isinstance(told, str):
                 return told
             learnt[wanted.key] = told
         return ""
 
-    def _claimed(self, files: Sequence[Wanted]) -> list[Wanted]:
-        """Those of the files that nobody fetches or has fetched; from now on they are the caller's to fetch."""
-        mine = []
+    def _claimed(self, files: Sequence[Wanted]) -> tuple[list[tuple[Wanted, _Coming]], list[_Coming]]:
+        """What nobody fetches or has fetched, from now on the caller's to fetch; and what comes of all the files."""
+        mine, all_coming = [], []
         with self._lock:
             for wanted in files:
                 coming = self._coming.get(wanted.key)
                 if coming is None or (coming.told is not None and not self._is_there(coming.told)):
-                    self._coming[wanted.key] = _Coming()
-                    mine.append(wanted)
-        return mine
+                    coming = self._coming[wanted.key] = _Coming()
+                    mine.append((wanted, coming))
+                all_coming.append(coming)
+        return mine, all_coming
 
     def _is_there(self, told: Digest | str) -> bool:
         return not isinstance(told, str) and self._objects.kind_of(told.digest) == FILES
-
-    def _settle(self, wanted: Wanted, told: Digest | str) -> None:
-        self._coming[wanted.key].tell(told)
 
     def _fetched(self, store: Store, files: Sequence[Wanted], progress: Progress) -> Iterator[Digest | str]:
         """What each file holds, now that it is an object of the cache, or why it did not come.
@@ -211,7 +206,11 @@ class Fetcher:
         The names under which they come stay the same, so that after a break what is here need not come again.
         """
         fetches = [
-            Fetch(key=each.file.entry.key, target=_incoming(self._objects, each), entry=each.file.entry)
+            Fetch(
+                key=each.file.entry.key,
+                target=os.path.join(self._objects.folder, _FETCHING, label_of(*each.key)),
+                entry=each.file.entry,
+            )
             for each in files
         ]
         for fetch, failure in zip(fetches, store.get_many(fetches, progress) if fetches else (), strict=True):
@@ -231,11 +230,6 @@ def _is_kept(objects: Objects, content: Digest | None) -> bool:
         return True
     objects.set_aside(content.digest, FILES)
     return False
-
-
-def _incoming(objects: Objects, wanted: Wanted) -> str:
-    told = xxhash.xxh3_128_hexdigest(f"{wanted.url}\0{wanted.file.entry.version}".encode("utf-8", "surrogateescape"))
-    return os.path.join(objects.folder, "fetching", told)
 
 
 def _stands(objects: Objects, need: Need, contents: Mapping[_Key, Digest | None]) -> bool:
@@ -259,14 +253,7 @@ def _put(objects: Objects, need: Need, contents: Mapping[_Key, Digest | None]) -
         path = os.path.join(new, wanted.file.inner) if need.is_folder else new
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if content is not None:
-            _link(objects.path(content.digest), path)
+            link_or_copy(objects.path(content.digest), path)
     if need.is_folder:
         shutil.rmtree(need.target, ignore_errors=True)
     os.replace(new, need.target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        clone(source, target)

@@ -245,6 +245,15 @@ def _copy_small(source: str, target: str) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name, or copy it with its mode where it can have none. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError:
+        clone(source, target)
+        shutil.copymode(source, target)
+
+
 def clone(source: str, target: str) -> None:
     """Copy a file's content into a new file, sharing its blocks where the file system can. Raises OSError."""
     if sys.platform == "linux" and os.path.getsize(source) >= _WORTH_CLONING:

@@ -79,9 +79,7 @@ class Remotes:
             entry = self._entry(place)
             return [RemoteFile(location.text, "", entry)] if entry else []
         stem = f"{place.key}/" if place.key else ""
-        prefix = location.text.removesuffix("/").removesuffix(location.pattern).rstrip("/")
-        joint = "" if prefix.endswith(":") else "/"
-        start = f"{prefix}//" if prefix.endswith(":") else f"{prefix}{joint}"
+        start = location.text.removesuffix("/").removesuffix(location.pattern) if location.pattern else location.text
         inner = [(entry.key.removeprefix(stem), entry) for entry in self._listed(place).values()]
         return [
             RemoteFile(f"{start}{name}", name, entry)
@@ -166,6 +164,11 @@ def version_of(files: Iterable[tuple[str, Entry]]) -> Digest:
 def url_of(place: Place, key: str) -> str:
     """What a file of a store is remembered by: its address, without secrets."""
     return f"{place.store.url.rstrip('/')}/{key}"
+
+
+def label_of(url: str, version: str) -> str:
+    """A name for one version of a file or folder, such as a file of ours can have."""
+    return xxhash.xxh3_128_hexdigest(f"{url}\0{version}".encode("utf-8", "surrogateescape"))
 
 
 def _root(url: str) -> str:

@@ -23,7 +23,7 @@ from mlmake.errors import StoreChanged, StoreError, StoreMissing, StoreUnavailab
 from mlmake.state.cache import Action
 from mlmake.state.manifests import ACTIONS, Content, Record, action_key, content_key, decoded, encoded
 from mlmake.state.objects import FILES, FOLDERS, Objects
-from mlmake.stores.base import Entry, Fetch, Outcome, Progress, Send, Store, unseen
+from mlmake.stores.base import Entry, Fetch, Outcome, Progress, Send, Store, raise_first, unseen
 
 Piece: TypeAlias = tuple[str, str]
 """A content here: its digest and its kind."""
@@ -109,7 +109,7 @@ class Shared:
         with self._incoming() as folder:
             files = [Fetch(key=action_key(key), target=os.path.join(folder, key)) for key in keys]
             failures = self.store.get_many(files, progress)
-            _raise_first(failures, but=StoreMissing)
+            raise_first(failures, but=StoreMissing)
             found = (
                 self._decoded(_read(file.target), key)
                 for file, key, failure in zip(files, keys, failures, strict=True)
@@ -134,7 +134,7 @@ class Shared:
                 for each in wanted
             ]
             outcomes = self.store.get_many(files, progress)
-            _raise_first(outcomes, but=(StoreMissing, StoreChanged))
+            raise_first(outcomes, but=(StoreMissing, StoreChanged))
             came = list(zip(wanted, (file.target for file in files), outcomes, strict=True))
             refused += [why for why in _at_once(self._took, came, _HASHERS) if why]
         spoilt = {each.content.key for each in refused}
@@ -210,7 +210,7 @@ class Shared:
         self._there |= done
         self._spoilt -= done
         gone = {file.key for file in files if file.key not in done and not os.path.exists(file.source)}
-        _raise_first(outcome for file, outcome in zip(files, outcomes, strict=True) if file.key not in gone)
+        raise_first(outcome for file, outcome in zip(files, outcomes, strict=True) if file.key not in gone)
         return gone
 
     def _write(self, records: Sequence[Record]) -> None:
@@ -221,7 +221,7 @@ class Shared:
                 with open(path, "wb") as file:
                     file.write(encoded(record))
                 files.append(Send(source=path, key=action_key(record.action.key)))
-            _raise_first(self.store.put_many(files))
+            raise_first(self.store.put_many(files))
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         """Those keys that the store has. Where it may be written and not read, none that it has not from us."""
@@ -340,9 +340,3 @@ def _at_once(work: Callable[[T], R], items: Sequence[T], width: int) -> list[R]:
         return [work(item) for item in items]
     with ThreadPoolExecutor(min(width, len(items)), thread_name_prefix="mlmake-shared") as pool:
         return list(pool.map(work, items))
-
-
-def _raise_first(outcomes: Iterable[Outcome], but: type[Exception] | tuple[type[Exception], ...] = ()) -> None:
-    for outcome in outcomes:
-        if outcome is not None and not isinstance(outcome, but):
-            raise outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -19,6 +19,13 @@ Outcome: TypeAlias = StoreError | OSError | None
 
 def unseen(moved: int) -> None:
     """The progress that nobody watches."""
+
+
+def raise_first(outcomes: Iterable[Outcome], but: type[Exception] | tuple[type[Exception], ...] = ()) -> None:
+    """Raise the first error among what `get_many` or `put_many` gave, passing over some kinds."""
+    for outcome in outcomes:
+        if outcome is not None and not isinstance(outcome, but):
+            raise outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from mlmake.model.data import Location
 from mlmake.services.transfer.arriving import Arriving
 from mlmake.services.transfer.sides import File, Sides
 from mlmake.state.digests import Digest
-from mlmake.state.objects import clone, parsed
+from mlmake.state.objects import link_or_copy, parsed
 from mlmake.state.remotes import Place
 from mlmake.stores.base import Entry, Outcome, Progress
 from mlmake.stores.version import digest_of, md5_of
@@ -53,13 +53,14 @@ class LocalTarget:
     def settle(self, files: Sequence[File]) -> None:
         """Put every file into the private place. Raises StoreChanged if the old target is written to meanwhile."""
         _clear(self._private)
-        for file in sorted(
+        in_order = sorted(
             files, key=lambda file: file.name not in self._kept
-        ):  # what has come is not lost by a change
+        )  # so a change loses nothing that has come
+        for file in in_order:
             place = os.path.join(self._private, file.name) if file.name else self._private
             os.makedirs(os.path.dirname(place), exist_ok=True)
             if source := self._kept.get(file.name):
-                _link(source, place)
+                link_or_copy(os.path.realpath(source), place)
                 self._check_untouched(file, source)
                 continue
             os.replace(self._arriving.path(file), place)
@@ -119,11 +120,3 @@ def _make_alike(file: File, place: str) -> None:
     if not _is_alike(file, place):
         mode = os.stat(place).st_mode
         os.chmod(place, mode | (mode & 0o444) >> 2 if _is_executable(file.path) else mode & ~0o111)
-
-
-def _link(source: str, place: str) -> None:
-    """A second name for a file, or a copy where it can have none."""
-    try:
-        os.link(os.path.realpath(source), place)
-    except OSError:
-        clone(source, place)

@@ -7,14 +7,12 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import xxhash
-
 from mlmake.errors import StoreError
 from mlmake.model.data import Location
 from mlmake.model.project import Project
 from mlmake.state.database import transaction
 from mlmake.state.digests import Digest, Digests
-from mlmake.state.remotes import Place, Remotes, url_of
+from mlmake.state.remotes import Place, Remotes, label_of, url_of
 from mlmake.state.snapshot import matches
 from mlmake.stores.base import Entry, Store
 from mlmake.stores.opening import open_store
@@ -40,7 +38,7 @@ class File:
     @property
     def label(self) -> str:
         """A name for this version of this file, such as a file of ours can have."""
-        return xxhash.xxh3_128_hexdigest(f"{self.url}\0{self.entry.version}".encode("utf-8", "surrogateescape"))
+        return label_of(self.url, self.entry.version)
 
 
 class Sides:
