@@ -145,8 +145,9 @@ def test_remaining_is_the_longest_path(project: Folder) -> None:
     steps = steps_of(project)
     known = {"p.a": 1.0, "p.b": 10.0, "p.c": 2.0}
     mean = 13 / 3  # what is not known takes a mean of what is
-    assert remaining(steps, known) == {"p.a": 11 + mean, "p.b": 10 + mean, "p.c": 2 + mean, "p.d": mean}
-    assert remaining(steps, {}) == {"p.a": 3, "p.b": 2, "p.c": 2, "p.d": 1}
+    paths = {"p.a": (11 + mean, 10 + mean), "p.b": (10 + mean, mean), "p.c": (2 + mean, mean), "p.d": (mean, 0)}
+    assert remaining(steps, known) == paths
+    assert remaining(steps, {}) == {"p.a": (3, 2), "p.b": (2, 1), "p.c": (2, 1), "p.d": (1, 0)}
 
 
 # A dodo.py of one's own

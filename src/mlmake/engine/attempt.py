@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mlmake.engine.ledger import Contents, Moment
 from mlmake.engine.slots import Lease
@@ -23,13 +24,24 @@ INLINE = 8 << 20
 """Outputs of fewer bytes are hashed, or brought out of the cache, at once: to hand them to a thread would cost more."""
 
 
+class Remaining(NamedTuple):
+    """The longest path to the end of the build, in seconds: from a step's start, and from its end."""
+
+    path: float
+    after: float
+
+
 @dataclass(order=True, slots=True)
 class Queued:
-    """A step that may start: the smallest rank first. `restorable` is what the cache has for it."""
+    """A step that may start: the smallest rank first.
+
+    `after` is how long the longest path is that it holds up, `restorable` what the cache has for it.
+    """
 
     rank: tuple[float, int]
     step: Step = field(compare=False)
     reasons: tuple[Reason, ...] = field(compare=False)
+    after: float = field(compare=False, default=0.0)
     number: int = field(compare=False, default=1)
     not_before: float = field(compare=False, default=0.0)
     restorable: tuple[Moment, Action] | None = field(compare=False, default=None)

@@ -16,6 +16,7 @@ from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.runner import Runner as DoitRunner
 from doit.task import Task, dict_to_task
 
+from mlmake.engine.attempt import Remaining
 from mlmake.engine.jobs import GRACE, Jobs
 from mlmake.engine.ledger import Ledger
 from mlmake.errors import StoreError
@@ -77,16 +78,17 @@ def run(runner: Runner) -> None:
         raise RuntimeError(runner.reporter.problem)
 
 
-def remaining(steps: list[Step], seconds: Mapping[str, float]) -> dict[str, float]:
-    """The longest path, in seconds, from each step's start to the end of the build; unknown steps take a mean."""
+def remaining(steps: list[Step], seconds: Mapping[str, float]) -> dict[str, Remaining]:
+    """What remains of the build from each step on; unknown steps take a mean."""
     typical = sum(seconds.values()) / len(seconds) if seconds else 1.0
     below: dict[str, float] = {}
-    total: dict[str, float] = {}
+    paths: dict[str, Remaining] = {}
     for step in reversed(steps):
-        total[step.id] = seconds.get(step.id, typical) + below.get(step.id, 0.0)
+        after = below.get(step.id, 0.0)
+        paths[step.id] = Remaining(seconds.get(step.id, typical) + after, after)
         for above in step.upstream:
-            below[above] = max(below.get(above, 0.0), total[step.id])
-    return total
+            below[above] = max(below.get(above, 0.0), paths[step.id].path)
+    return paths
 
 
 def invalid(message: str) -> Exception:
@@ -180,7 +182,7 @@ class Runner(DoitRunner):  # type: ignore[misc]
     """doit's runner with `run_tasks` replaced: ready nodes go to `Jobs`, no thread waits for a step."""
 
     def __init__(
-        self, database: _Database, jobs: Jobs, sink: Sink, remaining: Mapping[str, float], keep_going: bool
+        self, database: _Database, jobs: Jobs, sink: Sink, remaining: Mapping[str, Remaining], keep_going: bool
     ) -> None:
         super().__init__(database, _Reporter(database.steps, sink), continue_=keep_going)
         self._database = database

@@ -16,6 +16,7 @@ from mlmake.engine.attempt import (
     Attempt,
     Hashed,
     Queued,
+    Remaining,
     Result,
     damaged,
     deadline,
@@ -78,6 +79,7 @@ class Jobs:
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
         self._running: dict[str, Attempt] = {}
+        self._started: list[StepStarted] = []
         self._apart = Apart()
         self._preparing = Preparing(ledger, sharing, self._apart, sink, self._make_ready, self._fail_unstarted)
         self._results: list[Result] = []
@@ -97,17 +99,20 @@ class Jobs:
     def running(self) -> int:
         return len(self._running)
 
-    def put(self, step: Step, reasons: tuple[Reason, ...], remaining: float, order: int) -> None:
-        """Queue a step that may start now; `remaining` is the longest path, in seconds, from its start to the end."""
-        self._preparing.put(Queued((-remaining, order), step, reasons))
+    def put(self, step: Step, reasons: tuple[Reason, ...], remaining: Remaining, order: int) -> None:
+        """Queue a step that may start now; of several that may, the one with the longest path remaining goes first."""
+        self._preparing.put(Queued((-remaining.path, order), step, reasons, remaining.after))
 
     def wait(self) -> list[Result]:
         """Start what fits, then wait until something happens; the steps that ended for good, often none."""
         self._start_ready()
+        self._tell_started()
         if self._preparing.restorable:
             self._restore(self._preparing.restorable.popleft())
         is_idle = not self._results and not self._preparing.restorable
         is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting)
+        if is_patient:
+            self._ledger.save()
         self._apart.take(is_patient=is_patient, seconds=self._patience())
         self._end_overdue()
         if self._sharing:
@@ -203,7 +208,7 @@ class Jobs:
             return
         self._follow(handle, Attempt(queued, lease, place, before, step_run, deadline(step)))
         self._ledger.started(step_run)
-        self._sink(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
+        self._started.append(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
 
     def _follow(self, handle: str, attempt: Attempt) -> None:
         self._running[handle] = attempt
@@ -293,7 +298,20 @@ class Jobs:
             hint = "" if attempt.step.spec.in_place else "; it must write to the path that it is handed"
             self._failed(attempt, f"it ended well but did not write its output {names}{hint}", 0)
         else:
+            if self._is_next_known(attempt.queued):
+                self._start_ready()  # the next one runs while this one is settled
             self._hash(attempt, is_small(attempt.stage))
+            self._tell_started()
+
+    def _is_next_known(self, ended: Queued) -> bool:
+        """Whether what waits is as urgent as all that comes after a step, and no failure stands in its way."""
+        is_well = all(result.outcome.is_good for result in self._results)
+        return is_well and bool(self._queue) and -self._queue[0].rank[0] >= ended.after
+
+    def _tell_started(self) -> None:
+        for event in self._started:
+            self._sink(event)
+        self._started.clear()
 
     def _hash(self, attempt: Attempt, is_small: bool) -> None:
         """Look at what a step wrote, or bring what it would have written, and settle it: at once if it is little."""

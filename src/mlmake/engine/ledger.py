@@ -92,6 +92,7 @@ class Ledger:
         self._remotes = self.fingerprints.remotes
         self.cache = Cache(self._home, project.cache, connection)
         self._fetcher = Fetcher(self.cache.objects)
+        self._started: list[StepRun] = []
         self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache)
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
@@ -112,9 +113,8 @@ class Ledger:
         return Moment(fingerprint, stamps)
 
     def started(self, step_run: StepRun) -> None:
-        """Write that a step runs."""
-        with transaction(self._connection):
-            self.runs.put(step_run)
+        """Remember that a step runs: written with the next that is, or by `save`."""
+        self._started.append(step_run)
 
     def look_up(self, step: Step, *, is_shared: bool) -> Lookup | None:
         """What the cache has for a step whose facts are all known now; None if nobody could have anything."""
@@ -233,6 +233,7 @@ class Ledger:
             metrics=metrics,
         )
         with transaction(self._connection):
+            self._put_started()
             self.records.put(record)
             self.records.keep_texts(before.fingerprint.code)
             self.runs.put(done)
@@ -244,12 +245,14 @@ class Ledger:
     def failed(self, step_run: StepRun) -> None:
         """Remember a run that gave nothing; the last good record stays."""
         with transaction(self._connection):
+            self._put_started()
             self.runs.put(step_run)
 
     def save(self) -> None:
-        """Write what was learnt by looking, if anything was."""
-        if self.digests.learnt:
+        """Write what was learnt by looking and which steps have started, if there is any."""
+        if self.digests.learnt or self._started:
             with transaction(self._connection):
+                self._put_started()
                 self._save_memo()
 
     def close(self) -> None:
@@ -267,6 +270,11 @@ class Ledger:
         policy = self.cache.policy
         self.cache.actions.put(action, owed=bool(policy.remote) and policy.mode.writes)
         return action
+
+    def _put_started(self) -> None:
+        for step_run in self._started:
+            self.runs.put(step_run)
+        self._started.clear()
 
     def _save_memo(self) -> None:
         self.digests.save()

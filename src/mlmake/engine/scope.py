@@ -26,6 +26,8 @@ from mlmake.state import snapshot
 from mlmake.state.stamps import is_racy
 
 _TABLES = ("files", "listings", "globs", "trees")
+_BATCH = 64
+"""Step tables that are pickled together."""
 
 
 @dataclass(slots=True)
@@ -148,7 +150,8 @@ class _Table:
             "below": below,
             "steps": [_packed(step, places[id(step.spec)]) for step in steps],
             "owners": dict(project.owners),
-            "shell": pickle.dumps((shell, specs)),
+            "shell": pickle.dumps(shell),
+            "specs": [pickle.dumps(specs[start : start + _BATCH]) for start in range(0, len(specs), _BATCH)],
             "readers": {table: [] for table in _TABLES},
         }
         groups = [(name, len(list(each))) for name, each in groupby(_group(project, step) for step in steps)]
@@ -179,7 +182,7 @@ class _Table:
 
     def project(self, numbers: Iterable[int]) -> tuple[Project, list[Step]]:
         """The project with just these steps."""
-        shell, specs = pickle.loads(self._rest["shell"])
+        shell, specs = pickle.loads(self._rest["shell"]), _Specs(self._rest["specs"])
         steps = [_unpacked(self._rest["steps"][number], specs) for number in numbers]
         by_pipeline: dict[str, list[Step]] = {}
         for step in steps:
@@ -252,6 +255,20 @@ class _Table:
         snapshot.write(path, database, self._head, self._rest)
 
 
+class _Specs:
+    """What the tables say of steps, read when a step asks: pickle takes its time for each dataclass."""
+
+    def __init__(self, batches: Sequence[bytes]) -> None:
+        self._batches = batches
+        self._read: dict[int, list[StepSpec]] = {}
+
+    def __getitem__(self, place: int) -> StepSpec:
+        batch, inside = divmod(place, _BATCH)
+        if batch not in self._read:
+            self._read[batch] = pickle.loads(self._batches[batch])
+        return self._read[batch][inside]
+
+
 def _insert(readers: list[int], step: int) -> None:
     """Put a number into a sorted list, once; mostly it belongs at the end."""
     if not readers or readers[-1] < step:
@@ -294,7 +311,7 @@ def _flat(location: Location) -> tuple[str, str, bool, str, bool]:
     return location.text, location.path, location.is_folder, location.pattern, location.is_remote
 
 
-def _unpacked(packed: tuple[Any, ...], specs: Sequence[StepSpec]) -> Step:
+def _unpacked(packed: tuple[Any, ...], specs: _Specs) -> Step:
     name_of, name, pipeline, spec, matrix, inputs, outputs, params, producers, after = packed
     return Step(
         id=name_of,

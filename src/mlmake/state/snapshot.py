@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # typing alone takes 7 ms to import
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 8
 """Snapshots of other selections that are kept beside the newest."""
 _STAT = Struct("<qqqQ")
