@@ -879,14 +879,14 @@ def test_long_lists_of_names_are_cut() -> None:
     [
         (
             "compute = 'box'",
-            "compute target 'box' is of kind 'ssh', and this version of mlmake runs steps on this machine only",
+            "compute target 'box' is of kind 'docker', and this version of mlmake runs steps here and over SSH only",
         ),
         ("environment = 'ml'", "environment 'ml' cannot be made by this version of mlmake"),
     ],
 )
 def test_not_yet(said: str, message: str) -> None:
     project = read(
-        "[datastores]\nlake = 's3://b'\n[compute.box]\nkind = 'ssh'\nhost = 'b'\n[environments.ml]\npython = '3'\n"
+        "[datastores]\nlake = 's3://b'\n[compute.box]\nkind = 'docker'\n[environments.ml]\npython = '3'\n"
         f"[ok]\nscript = 'o.py'\n{S}{said}"
     )
     check_supported(project, [project.steps["p.ok"]])

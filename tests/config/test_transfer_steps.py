@@ -147,7 +147,11 @@ outputs = { b = 's3://acme/models/' }
 def test_the_command_line_names_places_and_no_secret() -> None:
     made = step("['lake://in/*.csv', 'x.csv']", "lake://out/")
     call = call_for(
-        made, {"a": ("s3://acme/flights/in/1.csv",)}, {"b": "/project/.mlmake/staging/s/out"}, "/project", System()
+        made,
+        {"a": ("s3://acme/flights/in/1.csv",)},
+        {"b": "/project/.mlmake/staging/s/out"},
+        "/project",
+        System().python,
     )
     assert made.spec.kind.argv(call) == (
         *(sys.executable, "-E", "-P", "-m", "mlmake.services.transfer"),

@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from mlmake.executors import guard, process
+from mlmake.executors import process
 from mlmake.executors.base import Executor
 from mlmake.executors.fake import FakeExecutor
 from mlmake.executors.process import ProcessExecutor
 from mlmake.model.job import Finished, Job
+from mlmake.transports.agent import guard
 from projects import PATIENCE, until
 
 FOREVER = "while :; do sleep 0.05; done"

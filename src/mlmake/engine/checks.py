@@ -34,10 +34,10 @@ def check_supported(project: Project, steps: Sequence[Step]) -> None:
     for step in steps:
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
         compute = project.computes.get(step.spec.compute)
-        if compute is not None and compute.kind != "local":
+        if compute is not None and compute.kind not in ("local", "ssh", "pool"):
             raise NotYetError(
                 f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-                "and this version of mlmake runs steps on this machine only",
+                "and this version of mlmake runs steps here and over SSH only",
                 hint='set compute = "local" to run it here',
             )
         if step.spec.environment != "system":

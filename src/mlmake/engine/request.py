@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mlmake.environments.base import Software
 from mlmake.model.data import Value
@@ -25,12 +26,12 @@ def call_for(
     inputs: Mapping[str, tuple[str, ...]],
     outputs: Mapping[str, str],
     root: str,
-    software: Software,
+    python: str,
 ) -> Call:
     """What a step's command line may say; paths inside the project are handed over relative to its root."""
     declared = {output.name: output for output in step.outputs}
     return Call(
-        python=software.python,
+        python=python,
         inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
         outputs={
             name: _shown(path, root) + ("/" if declared[name].location.is_folder else "")
@@ -71,6 +72,12 @@ def job_for(
         log=os.path.join(project.root, log),
         resources=step.spec.resources,
     )
+
+
+def shipped_job(job: Job, call: Call, gpus: Sequence[int] = (), timeout: float = 0.0) -> Job:
+    """A job as it goes elsewhere: without what this machine's environment holds."""
+    own = {"PYTHONUNBUFFERED": "1", **_visible(gpus, {}), **variables(call)}
+    return replace(job, env=own, folder="", timeout=timeout)
 
 
 def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.slots import Slots, here
 from mlmake.environments.system import System
 from mlmake.errors import StoreError
-from mlmake.executors.base import Executor
+from mlmake.executors.base import Setting
 from mlmake.home import Home
 from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
 from mlmake.model.project import Project
@@ -28,7 +28,6 @@ from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
 from mlmake.plan.selection import named
-from mlmake.registry import EXECUTORS
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
@@ -210,9 +209,10 @@ def _run(
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
-    executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
+    token = f"{project_token(home)}{uuid.uuid4().hex}"
+    setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes)
     with _sharing(ledger) as sharing:
-        jobs = Jobs(project, number, ledger, executor, slots, System(), sink, sharing)
+        jobs = Jobs(project, number, ledger, setting, slots, System(), sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:

@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from typing import Any
 
-from mlmake.executors import guard
-from mlmake.executors.base import Traits
+from mlmake.executors.base import Bring, Setting, Traits
 from mlmake.model.job import Finished, Job
+from mlmake.model.project import Compute
+from mlmake.transports.agent import guard
 
 _POLL = 0.02
 """Seconds between looks where the system tells nothing: no pidfd, or a group whose leader has ended."""
@@ -33,6 +35,10 @@ class ProcessExecutor:
 
     traits = Traits(shared_disk=True)
 
+    @classmethod
+    def of(cls, _: Compute, setting: Setting) -> ProcessExecutor:
+        return cls(setting.token)
+
     def __init__(self, token: str) -> None:
         self._token = token
         self._numbers = itertools.count(1)
@@ -43,6 +49,9 @@ class ProcessExecutor:
         os.set_blocking(self._waker, False)
         self._lock = threading.Lock()
         _heed_children()
+
+    def connect(self) -> Mapping[str, Any]:
+        return {}
 
     def submit(self, job: Job) -> str:
         self._start_guard()
@@ -79,6 +88,12 @@ class ProcessExecutor:
         with open(self._logs[handle], "rb") as file:
             file.seek(offset)
             return file.read()
+
+    def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
+        """Nothing to bring: jobs write to this machine's disk."""
+
+    def forget(self, handle: str) -> None:
+        self._logs.pop(handle, None)
 
     def close(self) -> None:
         for child in list(self._running.values()):
