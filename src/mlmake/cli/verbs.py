@@ -16,6 +16,7 @@ COMMANDS = (
     "restore",
     "clean",
     "cache",
+    "compute",
     "init",
     "completion",
 )
