@@ -17,6 +17,7 @@ COMMANDS = (
     "clean",
     "cache",
     "compute",
+    "run",
     "init",
     "completion",
 )

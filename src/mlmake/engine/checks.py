@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from mlmake.engine.slots import Slots
-from mlmake.errors import MissingInputError, NotYetError, UsageError
+from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
 from mlmake.home import Home
-from mlmake.model.project import Project
+from mlmake.model.project import Compute, Project
 from mlmake.model.reason import Cause, State, Verdict
 from mlmake.model.step import Step
 
@@ -29,17 +29,20 @@ def check_not_inside(home: Home) -> None:
         )
 
 
-def check_supported(project: Project, steps: Sequence[Step]) -> None:
-    """Refuse what is declared rightly but cannot be done yet. Raises NotYetError that names it."""
+def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> None:
+    """Refuse what is declared rightly but cannot be done yet. Raises UsageError, NotYetError that names it.
+
+    `on` is a compute target for all of them.
+    """
+    if on and on != "local" and on not in project.computes:
+        near = nearest(on, ["local", *project.computes])
+        hint = f"did you mean {near!r}?" if near else "`mlmake compute list` lists them"
+        raise UsageError(f"unknown compute target {on!r}", hint=hint)
     for step in steps:
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
-        compute = project.computes.get(step.spec.compute)
-        if compute is not None and compute.kind not in ("local", "ssh", "pool"):
-            raise NotYetError(
-                f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-                "and this version of mlmake runs steps here and over SSH only",
-                hint='set compute = "local" to run it here',
-            )
+        compute = project.computes.get(on or step.spec.compute)
+        if compute is not None:
+            _check_compute(project, compute, where)
         if step.spec.environment != "system":
             raise NotYetError(
                 f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
@@ -51,6 +54,24 @@ def check_supported(project: Project, steps: Sequence[Step]) -> None:
                 f"{where}: an in_place step cannot write to {remote[0].location.text!r}",
                 hint="let it write to the path that it is handed, or copy its output in a step of its own",
             )
+
+
+def _check_compute(project: Project, compute: Compute, where: str) -> None:
+    if compute.kind == "pool":
+        for member in compute.options["of"]:
+            if member in project.computes:
+                _check_compute(project, project.computes[member], where)
+    elif compute.kind not in ("local", "ssh"):
+        raise NotYetError(
+            f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
+            "and this version of mlmake runs steps here and over SSH only",
+            hint='set compute = "local" to run it here',
+        )
+    if compute.options.get("fetch") == "needed":
+        raise NotYetError(
+            f'compute.{compute.name}: fetch = "needed" cannot be done by this version of mlmake',
+            hint="leave it out: outputs come back when their step has ended",
+        )
 
 
 def check_room(steps: Sequence[Step], slots: Slots) -> None:

@@ -49,6 +49,7 @@ class Request:
         force: run the named steps even if they are fresh.
         command: how the user asked, for the run's memory.
         folder: where the user stands, for outputs named relative to it.
+        on: a compute target for every step, whatever its table says.
     """
 
     targets: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Request:
     force: bool = False
     command: str = "mlmake"
     folder: str = ""
+    on: str = ""
 
 
 @dataclass(slots=True)
@@ -96,9 +98,9 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     scope = scope or scope_of(project, request.targets, request.folder)
     steps = scope.steps
     chosen = named(project, request.targets, request.folder) if request.force else []
-    check_supported(project, steps)
+    check_supported(project, steps, request.on)
     slots = Slots(here(request.jobs, local.offers if (local := project.computes.get("local")) else None))
-    check_room(steps, slots)
+    check_room(_here(steps, request), slots)
     if request.dry_run:
         with _state(home, create=False) as connection:
             return _dry_run(scope, request, chosen, connection, sink, began)
@@ -111,8 +113,8 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
         if not scope.is_current:
             scope = open_scope(project.root, request.targets, request.folder, narrow=False)
             project = scope.project
-            check_supported(project, scope.steps)
-            check_room(scope.steps, slots)
+            check_supported(project, scope.steps, request.on)
+            check_room(_here(scope.steps, request), slots)
         clear_up(home, connection, sink)
         with closing(Ledger(project, connection, System(), whole=not scope.is_narrow)) as ledger:
             plan = _plan(ledger, chosen, scope, request)
@@ -126,6 +128,11 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             sink(Ended(summary))
             _remember(scope, ledger, plan, summary)
     return summary
+
+
+def _here(steps: Sequence[Step], request: Request) -> list[Step]:
+    """The steps that run on this machine."""
+    return [step for step in steps if (request.on or step.spec.compute) == "local"]
 
 
 def _trim(ledger: Ledger, project: Project, connection: sqlite3.Connection, sink: Sink) -> None:
@@ -210,7 +217,7 @@ def _run(
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     token = f"{project_token(home)}{uuid.uuid4().hex}"
-    setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes)
+    setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes, on=request.on)
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, System(), sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)

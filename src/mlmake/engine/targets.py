@@ -52,7 +52,11 @@ class Targets:
 
     def reach(self, step: Step, then: Then) -> None:
         """Open what a step may run on; `then` is called when that is done or has failed, perhaps at once."""
-        waited = [target for target in self._of(step.spec.compute) if not (target.is_open or target.problem)]
+        waited = [
+            target
+            for target in self._of(self._setting.on or step.spec.compute)
+            if not (target.is_open or target.problem)
+        ]
         if not waited:
             then()
             return
@@ -64,11 +68,11 @@ class Targets:
 
     def of(self, step: Step) -> list[Target]:
         """The targets that a step may run on now."""
-        return [target for target in self._of(step.spec.compute) if target.is_open]
+        return [target for target in self._of(self._setting.on or step.spec.compute) if target.is_open]
 
     def problem(self, step: Step) -> str:
         """Why a step has no target."""
-        return "; ".join(dict.fromkeys(target.problem for target in self._of(step.spec.compute)))
+        return "; ".join(dict.fromkeys(target.problem for target in self._of(self._setting.on or step.spec.compute)))
 
     def drop(self, target: Target, problem: str) -> None:
         """Use a target no more."""

@@ -37,6 +37,7 @@ class Setting:
         root: the project's folder, which paths in a table are relative to.
         project: tells this project from all others, also in a later build and on a host that many share.
         computes: every compute target by name, for one that works through another.
+        on: the target of every step, whatever its table says.
         notice: takes words for the user, from any thread.
     """
 
@@ -44,6 +45,7 @@ class Setting:
     root: str = ""
     project: str = ""
     computes: Mapping[str, Compute] = field(default_factory=dict)
+    on: str = ""
     notice: Callable[[str], None] = lambda _: None
 
 
