@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mlmake.engine.ledger import Contents, Moment
@@ -16,6 +16,7 @@ from mlmake.engine.staging import Stage
 from mlmake.engine.targets import Target
 from mlmake.errors import HostError, StoreError
 from mlmake.model.caching import Link
+from mlmake.model.job import Finished
 from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
@@ -85,6 +86,11 @@ class Attempt:
         """Let its target let go of it."""
         if self.handle:
             self.target.executor.forget(self.handle)
+
+    def note_use(self, finished: Finished) -> None:
+        """Remember what its job used."""
+        cpu, peak = finished.cpu_seconds, finished.peak_memory
+        self.step_run = replace(self.step_run, cpu_seconds=cpu, peak_memory=peak)
 
     def lease_back(self) -> None:
         """Free what it had taken."""

@@ -289,6 +289,7 @@ class Jobs:
     def _finished(self, key: tuple[str, str], finished: Finished) -> None:
         attempt = self._running.pop(key)
         attempt.lease_back()
+        attempt.note_use(finished)
         if self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif finished.is_lost and self._moved(attempt, finished.problem):

@@ -218,4 +218,10 @@ def _spec(job: Job, shipment: Shipment) -> dict[str, Any]:
 def _finished(head: Head) -> Finished:
     if head.get("timed_out"):
         return Finished(head["job"], head["code"], "ended after its timeout")
-    return Finished(head["job"], head["code"], head.get("problem", ""))
+    return Finished(
+        head["job"],
+        head["code"],
+        head.get("problem", ""),
+        cpu_seconds=head.get("cpu", 0.0),
+        peak_memory=head.get("memory", 0),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -26,6 +27,8 @@ _CAN_PEEK = hasattr(os, "waitid")
 """Whether the end of a child can be seen without letting go of its number; macOS learnt that late."""
 _WAKE, _LOOK = b"!", b"?"
 """To a `wait` on its way: return, or look again at what is due."""
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes of what `getrusage` counts memory in."""
 _RECENT = 5.0
 """Seconds within which process ids surely have not gone round."""
 
@@ -218,10 +221,27 @@ class _Child:
 
     def take_exit_code(self, is_lost: bool) -> None:
         """Let the leader go; from now on its number may be another's."""
-        code = self.process.wait()
-        problem = "its exit code was lost: something else in this program waits for all children" if is_lost else ""
-        self.finished = Finished(self.handle, 255 if is_lost else code, problem)
+        code, cpu_seconds, peak = self._reaped()
+        if is_lost:
+            problem = "its exit code was lost: something else in this program waits for all children"
+            self.finished = Finished(self.handle, 255, problem)
+        else:
+            self.finished = Finished(self.handle, code, cpu_seconds=cpu_seconds, peak_memory=peak)
         self._close_pidfd()
+
+    def _reaped(self) -> tuple[int, float, int]:
+        """Exit code, CPU seconds, and bytes of the largest process: 0 where it was smaller than this one.
+
+        A child begins as large as its parent, and Linux remembers that of it.
+        """
+        try:
+            _, status, used = os.wait4(self.pid, 0)
+        except ChildProcessError:  # its end was seen by other means
+            return self.process.wait(), 0.0, 0
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = used.ru_maxrss * _RSS_UNIT if used.ru_maxrss > ours else 0
+        return self.process.returncode, used.ru_utime + used.ru_stime, peak
 
     def _close_pidfd(self) -> None:
         if self.pidfd is not None:
