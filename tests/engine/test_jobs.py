@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -638,3 +641,22 @@ def test_an_output_that_cannot_be_read_fails_the_step(project: Folder) -> None:
     built = project.build()
     assert built.failed == ["pipe"]
     assert "cannot read its output" in built.message("pipe")
+
+
+def test_two_builds_share_the_gpus_of_a_machine(project: Folder, tmp_path: Path) -> None:
+    text = """
+        [compute.local]
+        gpus = 1
+        [train]
+        command = "mkdir {folder}/gpu-$CUDA_VISIBLE_DEVICES && sleep 0.2 && rmdir {folder}/gpu-$CUDA_VISIBLE_DEVICES"
+        matrix = {{ n = [1, 2, 3] }}
+        resources = {{ gpus = 1 }}
+    """
+    project.steps(text.format(folder=tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(Path(project.root) / "pipelines.toml", other)
+    command = [sys.executable, "-m", "mlmake", "--quiet"]
+    beside = subprocess.Popen(command, cwd=other)
+    assert project.build().failed == []
+    assert beside.wait(60) == 0

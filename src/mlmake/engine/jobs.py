@@ -47,6 +47,7 @@ from mlmake.model.step import Step
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+_POLL = 0.5
 
 
 class Jobs:
@@ -104,7 +105,7 @@ class Jobs:
         if self._preparing.restorable:
             self._restore(self._preparing.restorable.popleft())
         is_idle = not self._results and not self._preparing.restorable
-        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting)
+        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting or self._queue)
         if is_patient:
             self._ledger.save()
         self._apart.take(is_patient=is_patient, seconds=self._patience())
@@ -275,6 +276,8 @@ class Jobs:
     def _patience(self) -> float | None:
         due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
         due += [queued.not_before for queued in self._resting]
+        if self._queue and self._targets.here.slots.is_shared:
+            due.append(time.monotonic() + _POLL)  # another mlmake may give a GPU back
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _end_overdue(self) -> None:

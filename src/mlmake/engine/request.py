@@ -17,6 +17,7 @@ from mlmake.model.template import Call, as_text
 
 _NO_NAME = re.compile(r"[^A-Z0-9_]")
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_CONTAINER_GPUS = "NVIDIA_VISIBLE_DEVICES"
 _LONGEST = 128 * 1024 - 256
 """Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
@@ -74,9 +75,9 @@ def job_for(
     )
 
 
-def shipped_job(job: Job, call: Call, gpus: Sequence[int] = (), timeout: float = 0.0) -> Job:
-    """A job as it goes elsewhere: without what this machine's environment holds."""
-    own = {"PYTHONUNBUFFERED": "1", **_visible(gpus, {}), **variables(call)}
+def shipped_job(job: Job, call: Call, timeout: float = 0.0) -> Job:
+    """A job as it goes elsewhere: without what this machine's environment holds. Its GPUs are chosen there."""
+    own = {"PYTHONUNBUFFERED": "1", **variables(call)}
     return replace(job, env=own, folder="", timeout=timeout)
 
 
@@ -85,7 +86,8 @@ def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, s
     if not gpus:
         return {}
     given = [gpu.strip() for gpu in environment.get(_GPUS, "").split(",") if gpu.strip()]
-    return {_GPUS: ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)}
+    chosen = ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)
+    return {_GPUS: chosen, _CONTAINER_GPUS: chosen}
 
 
 def variables(call: Call) -> dict[str, str]:

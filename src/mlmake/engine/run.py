@@ -17,7 +17,7 @@ from mlmake.engine.ledger import Ledger
 from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
-from mlmake.engine.slots import Slots, here
+from mlmake.engine.slots import Slots, gpu_folder, here
 from mlmake.environments.system import System
 from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
@@ -99,7 +99,8 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     steps = scope.steps
     chosen = named(project, request.targets, request.folder) if request.force else []
     check_supported(project, steps, request.on)
-    slots = Slots(here(request.jobs, local.offers if (local := project.computes.get("local")) else None))
+    offers = here(request.jobs, local.offers if (local := project.computes.get("local")) else None)
+    slots = Slots(offers, gpu_folder() if offers.get("gpus") else "")
     check_room(_here(steps, request), slots)
     if request.dry_run:
         with _state(home, create=False) as connection:

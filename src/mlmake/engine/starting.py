@@ -86,7 +86,7 @@ class Starter:
             attempt.step_run.log,
             attempt.lease.gpus,
         )
-        return job if target.is_here else shipped_job(job, call, attempt.lease.gpus, attempt.step.spec.timeout)
+        return job if target.is_here else shipped_job(job, call, attempt.step.spec.timeout)
 
     def prepare(self, attempt: Attempt, job: Job, target: Target) -> Job:
         """Make an attempt's places, and gather what goes along with its job. Raises OSError."""

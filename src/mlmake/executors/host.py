@@ -34,11 +34,18 @@ class HostExecutor:
 
     @classmethod
     def of(cls, compute: Compute, setting: Setting) -> HostExecutor:
-        return cls(Ssh.of(compute, setting.root), setting.notice)
+        gpus = compute.offers.gpus if compute.offers else 0
+        return cls(Ssh.of(compute, setting.root), setting.notice, gpus=gpus)
 
     def __init__(
-        self, transport: Transport, notice: Callable[[str], None] = lambda _: None, patience: float = PATIENCE
+        self,
+        transport: Transport,
+        notice: Callable[[str], None] = lambda _: None,
+        patience: float = PATIENCE,
+        gpus: int = 0,
     ) -> None:
+        """`gpus` is how many the host offers: a job gets those by index that no other job there has."""
+        self._gpus = gpus
         self._transport = transport
         self._notice = notice
         self._patience = patience
@@ -60,7 +67,7 @@ class HostExecutor:
     def submit(self, job: Job) -> str:
         assert job.shipment is not None, "a host has no disk of ours"
         shipment = job.shipment
-        spec = json.dumps(_spec(job, shipment)).encode()
+        spec = json.dumps(_spec(job, shipment, self._gpus)).encode()
         while lacking := self._do("submit", spec, job=shipment.name).get("missing"):
             self._move(partial(freight.send, files=shipment.files, lacking=lacking))
         with self._news:
@@ -201,7 +208,7 @@ class HostExecutor:
                 self._news.notify_all()
 
 
-def _spec(job: Job, shipment: Shipment) -> dict[str, Any]:
+def _spec(job: Job, shipment: Shipment, gpus_offered: int) -> dict[str, Any]:
     """What the agent is told of a job."""
     return {
         "argv": job.argv,
@@ -210,6 +217,8 @@ def _spec(job: Job, shipment: Shipment) -> dict[str, Any]:
         "folders": shipment.folders,
         "search": shipment.search,
         "timeout": job.timeout,
+        "gpus": job.resources.gpus,
+        "gpus_offered": gpus_offered,
         "is_new": shipment.is_new,
         "step": job.name,
     }

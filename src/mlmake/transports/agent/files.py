@@ -54,6 +54,12 @@ def is_locked(path: str) -> bool:
     return False
 
 
+def lock_gpu(folder: str, gpu: int) -> IO[str] | None:
+    """Take a GPU, by index, from all others that look into the same folder; None if one of them has it."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return lock(os.path.join(folder, str(gpu)), is_patient=False)
+
+
 def share(source: str, target: str) -> None:
     """Give a file a second name; where that cannot be, copy it. Raises OSError."""
     try:

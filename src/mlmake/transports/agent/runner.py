@@ -14,11 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import IO, Any
 
 from . import files, guard
 
 _BEAT = 5.0
+_GPU_PAUSE = 0.2
 _SUBREAPER = 36
 """Linux's PR_SET_CHILD_SUBREAPER (include/uapi/linux/prctl.h): orphans of the job become our children."""
 
@@ -32,7 +33,9 @@ def main(folder: str) -> None:
     waker = _heed_signals()
     began = time.time()
     try:
-        ended = _Run(folder, spec, waker).run()
+        files.write_json(os.path.join(folder, "pid.json"), {"runner": os.getpid(), "process": 0})
+        gpus = _leased(folder, spec)
+        ended = _Run(folder, spec, waker, gpus).run()
     except OSError as error:
         ended = {"code": 127, "problem": "cannot start {}: {}".format(spec["argv"][0], error.strerror or error)}
     files.write_json(os.path.join(folder, "exit.json"), dict(ended, began=began, ended=time.time()))
@@ -41,17 +44,17 @@ def main(folder: str) -> None:
 class _Run:
     """One process and its end."""
 
-    def __init__(self, folder: str, spec: dict[str, Any], waker: int) -> None:
+    def __init__(self, folder: str, spec: dict[str, Any], waker: int, gpus: list[int]) -> None:
         self._folder = folder
         self._spec = spec
         self._waker = waker
+        self._gpus = gpus
         self._kill_at: float | None = None
         self._is_overdue = False
 
     def run(self) -> dict[str, Any]:
         """Raises OSError if it cannot start."""
         pid = os.path.join(self._folder, "pid.json")
-        files.write_json(pid, {"runner": os.getpid(), "process": 0})
         process = self._start()
         files.write_json(pid, {"runner": os.getpid(), "process": process.pid, "started": time.time()})
         timeout = self._spec.get("timeout") or 0
@@ -79,6 +82,8 @@ class _Run:
         search = [os.path.join(tree, folder) for folder in self._spec.get("search", ())]
         if search:
             env["PYTHONPATH"] = os.pathsep.join([*search, *filter(None, [os.environ.get("PYTHONPATH")])])
+        if self._gpus:
+            env["CUDA_VISIBLE_DEVICES"] = env["NVIDIA_VISIBLE_DEVICES"] = ",".join(map(str, self._gpus))
         env[guard.TOKEN] = self._mark
         with open(os.path.join(self._folder, "log"), "ab") as log:
             return subprocess.Popen(
@@ -126,6 +131,30 @@ class _Run:
         if self._is_overdue:
             told["timed_out"] = True
         return told
+
+
+_HELD: list[IO[str]] = []
+"""Locks that end with this process."""
+
+
+def _leased(folder: str, spec: dict[str, Any]) -> list[int]:
+    """The GPUs of a job, by index, once as many as it wants are free; they are its own until the runner ends."""
+    wanted = spec.get("gpus") or 0
+    place = os.path.join(os.path.dirname(os.path.dirname(folder)), "gpus")
+    while True:
+        locks: dict[int, IO[str]] = {}
+        for gpu in range(spec.get("gpus_offered") or 0):
+            held = files.lock_gpu(place, gpu) if len(locks) < wanted else None
+            if held is not None:
+                locks[gpu] = held
+        if len(locks) >= wanted:
+            _HELD.extend(locks.values())
+            return list(locks)
+        for held in locks.values():
+            held.close()
+        if os.path.exists(os.path.join(folder, "cancel.json")):
+            return []
+        time.sleep(_GPU_PAUSE)
 
 
 def _lives(group: int) -> bool:
