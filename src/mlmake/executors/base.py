@@ -38,6 +38,7 @@ class Setting:
         project: tells this project from all others, also in a later build and on a host that many share.
         computes: every compute target by name, for one that works through another.
         notice: takes words for the user, from any thread.
+        is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
     """
 
     token: str
@@ -45,6 +46,7 @@ class Setting:
     project: str = ""
     computes: Mapping[str, Compute] = field(default_factory=dict)
     notice: Callable[[str], None] = lambda _: None
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 class Executor(Protocol):
