@@ -75,7 +75,7 @@ class Jobs:
         self._running: dict[tuple[str, str], Attempt] = {}
         self._started: list[StepStarted] = []
         self._apart = Apart()
-        told = replace(setting, notice=lambda text: self._apart.post(partial(sink, Noticed(text))))
+        told = replace(setting, is_stopping=lambda: self._cancelling)
         self._targets = Targets(project, told, slots, self._apart, sink)
         self._preparing = Preparing(ledger, sharing, self._apart, sink, self._make_ready, self._fail_unstarted)
         self._results: list[Result] = []
@@ -118,6 +118,7 @@ class Jobs:
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
         self._preparing.drop()
+        self._targets.let_go()
         self._queue.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
@@ -138,6 +139,7 @@ class Jobs:
 
     def close(self) -> None:
         """End the threads, and processes if any are left."""
+        self._targets.hang_up()
         self._watchers.close()
         self._apart.close()
         self._targets.close()
@@ -213,7 +215,9 @@ class Jobs:
         if told.problem:
             discarded(attempt, "")
             attempt.lease_back()
-            if not (told.is_lost and self._moved(attempt, told.problem)):
+            if self._cancelling:
+                self._end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
+            elif not (told.is_lost and self._moved(attempt, told.problem)):
                 self._fail_unstarted(attempt.queued, told.problem)
             return
         attempt.handle, attempt.deadline = told.handle, deadline(attempt.step)

@@ -16,7 +16,7 @@ class Lease(NamedTuple):
 
     amounts: Mapping[str, float]
     gpus: tuple[int, ...] = ()
-    locks: tuple[IO[str], ...] = ()
+    locks: tuple[IO[bytes], ...] = ()
 
 
 class Slots:
@@ -57,11 +57,11 @@ class Slots:
         self._gpus = [gpu for gpu in self._gpus if gpu not in gpus]
         return Lease(asks, tuple(gpus), tuple(filter(None, gpus.values())))
 
-    def _lock_gpus(self, count: int) -> dict[int, IO[str] | None] | None:
+    def _lock_gpus(self, count: int) -> dict[int, IO[bytes] | None] | None:
         """So many free GPUs, locked against others; None if others have too many of them."""
         if not self._gpu_folder:
             return dict.fromkeys(self._gpus[:count])
-        locked: dict[int, IO[str] | None] = {}
+        locked: dict[int, IO[bytes] | None] = {}
         for gpu in self._gpus if count else ():
             if lock := lock_gpu(self._gpu_folder, gpu):
                 locked[gpu] = lock

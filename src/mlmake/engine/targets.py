@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mlmake.engine.apart import Apart
@@ -31,7 +31,7 @@ class Target:
     python: str = ""
     is_open: bool = False
     problem: str = ""
-    waiting: list[Then] = field(default_factory=list)
+    is_opening: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -44,35 +44,37 @@ class Targets:
 
     def __init__(self, project: Project, setting: Setting, slots: Slots, apart: Apart, sink: Sink) -> None:
         self._project = project
-        self._setting = setting
+        self._setting = replace(setting, notice=lambda text: apart.post(partial(sink, Noticed(text))))
         self._apart = apart
         self._sink = sink
-        here = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), setting)
+        here = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), self._setting)
         self._targets = {LOCAL: Target(LOCAL, here, slots, is_open=True)}
+        self._is_over = False
+        self._waiting: list[tuple[Step, Callable[[None], None]]] = []
 
     def reach(self, step: Step, then: Then) -> None:
-        """Open what a step may run on; `then` is called when that is done or has failed, perhaps at once."""
-        waited = [
-            target
-            for target in self._of(self._setting.on or step.spec.compute)
-            if not (target.is_open or target.problem)
-        ]
-        if not waited:
-            then()
+        """Open what a step may run on; `then` is called as soon as one has what it asks for, or none will."""
+        if not self._is_decided(step):
+            self._waiting.append((step, self._apart.expect(lambda _: None if self._is_over else then())))
+            for target in self._wanted(step):
+                self._open(target)
             return
-        left = [len(waited)]
-        for target in waited:
-            target.waiting.append(partial(_count_down, left, then))
-            if len(target.waiting) == 1:
-                self._apart.do(partial(_opened, target), partial(self._settle, target), is_slow=True)
+        then()
+
+    def let_go(self) -> None:
+        """Let no step wait for a target any longer, and none begin that does."""
+        self._is_over = True
+        waiting, self._waiting = self._waiting, []
+        for _, call in waiting:
+            call(None)
 
     def of(self, step: Step) -> list[Target]:
         """The targets that a step may run on now."""
-        return [target for target in self._of(self._setting.on or step.spec.compute) if target.is_open]
+        return [target for target in self._wanted(step) if target.is_open]
 
     def problem(self, step: Step) -> str:
         """Why a step has no target."""
-        return "; ".join(dict.fromkeys(target.problem for target in self._of(self._setting.on or step.spec.compute)))
+        return "; ".join(dict.fromkeys(target.problem for target in self._wanted(step)))
 
     def drop(self, target: Target, problem: str) -> None:
         """Use a target no more."""
@@ -88,10 +90,19 @@ class Targets:
         """No open target has a CPU free: no step needs to be tried."""
         return all(target.slots.is_full for target in self._targets.values() if target.is_open)
 
+    def hang_up(self) -> None:
+        """End the connections, so that nothing waits for a host any more; what runs here goes on."""
+        for target in self._targets.values():
+            if not target.is_here:
+                target.executor.close()
+
     def close(self) -> None:
         """End what runs here, and the connections."""
         for target in self._targets.values():
             target.executor.close()
+
+    def _wanted(self, step: Step) -> list[Target]:
+        return self._of(self._setting.on or step.spec.compute)
 
     def _of(self, name: str) -> list[Target]:
         compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))
@@ -102,6 +113,30 @@ class Targets:
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
         return [self._targets[name]]
 
+    def _is_decided(self, step: Step) -> bool:
+        """A target has what a step asks for, or none is left that could have it."""
+        targets = self._wanted(step)
+        is_found = any(each.is_open and not each.slots.lacks(step.spec.resources) for each in targets)
+        return is_found or all(each.is_open or each.problem for each in targets)
+
+    def _open(self, target: Target) -> None:
+        """In a thread that nobody waits for: a build goes on, and ends, without a host that gives no answer."""
+        if not (target.is_open or target.problem or target.is_opening):
+            target.is_opening = True
+            threading.Thread(target=self._opened, args=(target,), name=f"mlmake-{target.name}", daemon=True).start()
+
+    def _opened(self, target: Target) -> None:
+        try:
+            told = target.executor.connect(), ""
+        except MlmakeError as error:
+            told = {}, f"{error.message}{f' ({error.hint})' if error.hint else ''}"
+        except OSError as error:
+            told = {}, f"{target.name} cannot be used: {error}"
+        except Exception as error:  # a bug must not leave the build waiting
+            self._apart.fail(error)
+            return
+        self._apart.post(partial(self._settle, target, told))
+
     def _settle(self, target: Target, told: tuple[Mapping[str, object], str]) -> None:
         hello, target.problem = told
         if target.problem:
@@ -111,9 +146,10 @@ class Targets:
             target.slots = Slots(_offers(compute, hello))
             target.python = str(hello["python"])
             target.is_open = True
-        waiting, target.waiting = target.waiting, []
-        for then in waiting:
-            then()
+        decided = [each for each in self._waiting if self._is_decided(each[0])]
+        self._waiting = [each for each in self._waiting if each not in decided]
+        for _, call in decided:
+            call(None)
 
 
 class Watchers:
@@ -162,16 +198,3 @@ def _offers(compute: Compute, hello: Mapping[str, object]) -> dict[str, float]:
     if "cpus" not in amounts and "cpus" in hello:
         amounts["cpus"] = float(str(hello["cpus"]))
     return amounts
-
-
-def _opened(target: Target) -> tuple[Mapping[str, object], str]:
-    try:
-        return target.executor.connect(), ""
-    except MlmakeError as error:
-        return {}, f"{error.message}{f' ({error.hint})' if error.hint else ''}"
-
-
-def _count_down(left: list[int], then: Then) -> None:
-    left[0] -= 1
-    if not left[0]:
-        then()

@@ -39,6 +39,7 @@ class Setting:
         computes: every compute target by name, for one that works through another.
         on: the target of every step, whatever its table says.
         notice: takes words for the user, from any thread.
+        is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
     """
 
     token: str
@@ -47,6 +48,7 @@ class Setting:
     computes: Mapping[str, Compute] = field(default_factory=dict)
     on: str = ""
     notice: Callable[[str], None] = lambda _: None
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 class Executor(Protocol):

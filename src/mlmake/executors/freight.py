@@ -7,11 +7,14 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import xxhash
 
+from mlmake.errors import HostUnavailable
 from mlmake.executors.base import Bring
 from mlmake.model.job import Cargo
 from mlmake.transports.link import Link
@@ -19,6 +22,8 @@ from mlmake.transports.link import Link
 _LARGE = 4 << 20
 """Bytes of a block; smaller files travel together in one."""
 _MOST_FILES = 2_000
+_AT_ONCE = 32
+"""Large files that are asked for with one question."""
 
 
 class Entry(NamedTuple):
@@ -30,46 +35,104 @@ class Entry(NamedTuple):
     digest: str
 
 
-def send(link: Link, files: Iterable[Cargo], lacking: Mapping[str, int]) -> int:
-    """Send what the host lacks: digest -> how much of it is there already. Gives the bytes of content sent.
+def send(link: Link, files: Iterable[Cargo], lacking: Collection[str]) -> int:
+    """Send what the host lacks, by digest. Gives the bytes of content sent.
 
     Raises OSError (a file is gone or has changed, the host's disk is full), HostError, HostUnavailable.
     """
     wanted = list({cargo.digest: cargo for cargo in files if cargo.digest in lacking}.values())
+    large = [cargo for cargo in wanted if cargo.size > _LARGE]
     sent = 0
     for pack in _packs(cargo for cargo in wanted if cargo.size <= _LARGE):
         sent += _send_pack(link, pack)
-    for cargo in wanted:
-        if cargo.size > _LARGE:
-            sent += _send_large(link, cargo, lacking[cargo.digest])
+    for start in range(0, len(large), _AT_ONCE):
+        some = large[start : start + _AT_ONCE]
+        told, _ = link.ask("want", json.dumps([(cargo.digest, cargo.size) for cargo in some]).encode())
+        for cargo in some:
+            if cargo.digest in told["begun"]:
+                sent += _send_large(link, cargo, told["begun"][cargo.digest])
     link.ask("sent")
     return sent
 
 
-def listed(link: Link, job: str, paths: Sequence[str]) -> dict[str, list[Entry]]:
-    """What stands at each path of a job's folder. Raises OSError, HostError, HostUnavailable."""
-    _, body = link.ask("outputs", job=job, paths=list(paths))
-    return {path: [Entry(*each) for each in entries] for path, entries in json.loads(body).items()}
+@dataclass(slots=True)
+class Fetch:
+    """What a job wrote, on its way here: path in its folder -> absolute path here. A break loses nothing that has come.
 
-
-def fetch(link: Link, job: str, places: Mapping[str, str], bring: Bring) -> None:
-    """Bring what a job wrote: path in its folder -> absolute path here. What it did not write is not there after.
-
-    Raises OSError, HostError, HostUnavailable.
+    What the job did not write is not there after.
     """
-    found = listed(link, job, list(places))
-    wanted: list[tuple[Entry, str]] = []
-    for path, entries in found.items():
+
+    job: str
+    places: Mapping[str, str]
+    bring: Bring
+    _coming: dict[str, _Coming] = field(default_factory=dict)
+
+    def go(self, link: Link) -> None:
+        """Raises OSError, HostError, HostUnavailable."""
+        _, body = link.ask("outputs", json.dumps(list(self.places)).encode(), job=self.job)
+        for path, told in json.loads(body).items():
+            self._make_ready(path, [Entry(*each) for each in told])
+        waiting = [each for each in self._coming.values() if not each.is_whole]
+        if waiting:
+            self._receive(link, waiting)
+        unknown = [(each.entry.path, each.hash.hexdigest()) for each in waiting if not each.entry.digest]
+        if unknown:
+            link.ask("adopt", json.dumps(unknown).encode(), job=self.job)
+
+    def _make_ready(self, path: str, entries: Sequence[Entry]) -> None:
+        place = self.places[path]
+        if os.path.isdir(place) and not (entries and entries[0].path.endswith("/")):
+            shutil.rmtree(place)  # it was made for a folder that the job has removed, or put a file in place of
         for entry in entries:
-            below = os.path.relpath(entry.path, path)
-            target = places[path] if below == "." else os.path.join(places[path], below)
+            target = place + entry.path[len(path.rstrip("/")) :]
             if entry.path.endswith("/"):
                 os.makedirs(target, exist_ok=True)
-            elif not (entry.digest and bring(entry.digest, target, entry.is_executable)):
-                wanted.append((entry, target))
-    known = _fetch_files(link, job, wanted)
-    if known:
-        link.ask("adopt", json.dumps(known).encode(), job=job)
+            elif entry.path not in self._coming:
+                coming = self._coming[entry.path] = _Coming(entry, target)
+                coming.is_whole = bool(entry.digest) and self.bring(entry.digest, target, entry.is_executable)
+
+    def _receive(self, link: Link, waiting: Sequence[_Coming]) -> None:
+        link.tell("get", json.dumps([(each.entry.path, each.size) for each in waiting]).encode(), job=self.job)
+        while True:
+            head, block = link.answer()
+            if "parts" not in head:
+                return
+            start = 0
+            for number, size, is_last in head["parts"]:
+                waiting[number].add(memoryview(block)[start : start + size], is_last=is_last)
+                start += size
+            _go_on(link)
+
+
+@dataclass(slots=True)
+class _Coming:
+    """One file on its way here."""
+
+    entry: Entry
+    target: str
+    size: int = 0
+    hash: Any = field(default_factory=xxhash.xxh3_128)
+    is_whole: bool = False
+
+    def add(self, block: memoryview, *, is_last: bool) -> None:
+        """Raises OSError."""
+        if not self.size:
+            os.makedirs(os.path.dirname(self.target), exist_ok=True)
+        with open(self.target, "ab" if self.size else "wb", buffering=0) as file:
+            while block:
+                written = file.write(block)
+                self.hash.update(block[:written])
+                self.size += written
+                block = block[written:]
+        if is_last:
+            self._check()
+
+    def _check(self) -> None:
+        if self.entry.digest and self.hash.hexdigest() != self.entry.digest:
+            raise OSError(errno.EIO, "it arrived damaged", self.target)
+        if self.entry.is_executable:
+            os.chmod(self.target, os.stat(self.target).st_mode | 0o111)
+        self.is_whole = True
 
 
 def _packs(files: Iterable[Cargo]) -> Iterator[list[Cargo]]:
@@ -86,10 +149,11 @@ def _packs(files: Iterable[Cargo]) -> Iterator[list[Cargo]]:
 
 
 def _send_pack(link: Link, pack: Sequence[Cargo]) -> int:
+    _go_on(link)
     contents = []
     for cargo in pack:
         with open(cargo.source, "rb", buffering=0) as file:
-            content = file.readall()
+            content = file.read(cargo.size + 1)
         if xxhash.xxh3_128_hexdigest(content) != cargo.digest:
             raise _changed(cargo)
         contents.append(content)
@@ -105,6 +169,7 @@ def _send_large(link: Link, cargo: Cargo, offset: int) -> int:
     with open(cargo.source, "rb", buffering=0) as file:
         position = 0
         while position < cargo.size:
+            _go_on(link)
             limit = offset - position if position < offset else _LARGE
             block = _read(file, min(limit, _LARGE))
             if not block:
@@ -151,34 +216,9 @@ def _check(link: Link, content: bytes) -> str:
     return str(hasher.hexdigest())
 
 
-def _fetch_files(link: Link, job: str, wanted: Sequence[tuple[Entry, str]]) -> list[tuple[str, str]]:
-    """Fetch files; those whose digest only we can tell, with it."""
-    if not wanted:
-        return []
-    link.tell("get", json.dumps([entry.path for entry, _ in wanted]).encode(), job=job)
-    known = []
-    for entry, target in wanted:
-        digest = _receive(link, target)
-        if entry.digest and digest != entry.digest:
-            raise OSError(errno.EIO, "it arrived damaged", target)
-        if entry.is_executable:
-            os.chmod(target, os.stat(target).st_mode | 0o111)
-        if not entry.digest:
-            known.append((entry.path, digest))
-    link.answer()
-    return known
-
-
-def _receive(link: Link, target: str) -> str:
-    hasher = xxhash.xxh3_128()
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(target, "wb") as file:
-        while True:
-            head, block = link.answer()
-            file.write(block)
-            hasher.update(block)
-            if head["last"]:
-                return hasher.hexdigest()
+def _go_on(link: Link) -> None:
+    if link.is_stopping():
+        raise HostUnavailable("the build was stopped")
 
 
 def _changed(cargo: Cargo) -> OSError:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.executors import freight
@@ -18,13 +20,16 @@ from mlmake.model.job import Finished, Job, Shipment
 from mlmake.model.project import Compute
 from mlmake.transports.agent.wire import Head
 from mlmake.transports.base import Transport
-from mlmake.transports.link import Link
+from mlmake.transports.lasting import Lasting
+from mlmake.transports.link import Check, Link, never
 from mlmake.transports.ssh import Ssh
 
-T = TypeVar("T")
 PATIENCE = 300.0
 """Seconds for which a host that is out of reach is tried again."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
+_ROUNDS = 4
+"""How often what a host lacks is sent to it, before it is told that it keeps nothing."""
+_LAST_ERRANDS = 2.0
+"""Seconds for what is still to be said when all is over."""
 
 
 class HostExecutor:
@@ -35,59 +40,64 @@ class HostExecutor:
     @classmethod
     def of(cls, compute: Compute, setting: Setting) -> HostExecutor:
         gpus = compute.offers.gpus if compute.offers else 0
-        return cls(Ssh.of(compute, setting.root), setting.notice, gpus=gpus)
+        return cls(Ssh.of(compute, setting.root), setting.notice, is_stopping=setting.is_stopping, gpus=gpus)
 
     def __init__(
         self,
         transport: Transport,
         notice: Callable[[str], None] = lambda _: None,
         patience: float = PATIENCE,
+        is_stopping: Check = never,
         gpus: int = 0,
     ) -> None:
         """`gpus` is how many the host offers: a job gets those by index that no other job there has."""
         self._gpus = gpus
         self._transport = transport
         self._notice = notice
-        self._patience = patience
-        self._news = threading.Condition()
-        self._connecting = threading.Lock()
+        self._control = Lasting(transport, patience, notice, is_stopping, self._heard, self._broke)
+        self._freight = Lasting(transport, patience, notice, is_stopping)
         self._moving = threading.Lock()
-        self._link: Link | None = None
-        self._freight: Link | None = None
+        self._news = threading.Condition()
         self._logs: dict[str, str] = {}
+        self._watched: set[str] = set()
         self._finished: dict[str, Finished] = {}
-        self._is_lost = False
+        self._graces: dict[str, float] = {}
+        self._owed: set[str] = set()
+        self._paying = threading.Lock()
+        self._finding = threading.Lock()
         self._is_woken = False
-        self._is_closed = False
+        self._is_unwritable = False
 
     def connect(self) -> Head:
         """What the host says of itself; the first call connects. Raises HostError, HostUnavailable."""
-        return self._linked().hello
+        return self._control.patiently(lambda link: link.hello)
 
     def submit(self, job: Job) -> str:
         assert job.shipment is not None, "a host has no disk of ours"
         shipment = job.shipment
-        spec = json.dumps(_spec(job, shipment, self._gpus)).encode()
-        while lacking := self._do("submit", spec, job=shipment.name).get("missing"):
-            self._move(partial(freight.send, files=shipment.files, lacking=lacking))
+        with self._news:
+            self._finished.pop(shipment.name, None)
+            self._graces.pop(shipment.name, None)
+        with self._paying:
+            is_new = shipment.is_new or shipment.name in self._owed
+            self._owed.discard(shipment.name)
+        self._ship(shipment, json.dumps(_spec(job, shipment, is_new, self._gpus)).encode())
         with self._news:
             self._logs[shipment.name] = job.log
-        self._do("watch", job=shipment.name, offset=0)
+            self._watched.add(shipment.name)
+        self._control.ask("watch", job=shipment.name, offset=0)
         return shipment.name
 
     def wait(self, handles: Collection[str], timeout: float | None) -> list[Finished]:
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._news:
+        with self._news:
+            while True:
                 done = [self._finished.pop(handle) for handle in handles if handle in self._finished]
                 woken, self._is_woken = self._is_woken, False
                 rest = None if until is None else until - time.monotonic()
                 if done or woken or (rest is not None and rest <= 0):
                     return done
-                if not self._is_lost:
-                    self._news.wait(rest)
-                    continue
-            self._find_again(handles)
+                self._news.wait(rest)
 
     def wake(self) -> None:
         with self._news:
@@ -95,89 +105,90 @@ class HostExecutor:
             self._news.notify_all()
 
     def cancel(self, handle: str, grace: float) -> None:
-        threading.Thread(target=self._cancel, args=(handle, grace), name="mlmake-cancel", daemon=True).start()
+        with self._news:
+            if handle not in self._watched or self._graces.get(handle, grace + 1) <= grace:
+                return
+            self._graces[handle] = grace
+        _thread("cancel", self._cancel, handle, grace)
 
     def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
         """Bring what a job wrote to its places. Raises OSError, HostError, HostUnavailable."""
-        self._move(lambda link: freight.fetch(link, handle, places, bring))
+        self._move(freight.Fetch(handle, places, bring).go)
 
     def forget(self, handle: str) -> None:
         """Let the host remove a job that has ended; later, if it is out of reach."""
         with self._news:
             self._logs.pop(handle, None)
-        if self._link is not None and not self._is_lost:
-            with suppress(HostError):
-                self._link.tell("forget", job=handle, quiet=True)
+            self._watched.discard(handle)
+            self._finished.pop(handle, None)
+        self._owed.add(handle)
+        _thread("forget", self._pay)
 
     def read_log(self, handle: str, offset: int) -> bytes:
-        with open(self._logs[handle], "rb") as file:
-            file.seek(offset)
-            return file.read()
+        try:
+            with open(self._logs[handle], "rb") as file:
+                file.seek(offset)
+                return file.read()
+        except FileNotFoundError:  # it has written nothing yet
+            return b""
 
     def close(self) -> None:
-        self._is_closed = True
+        if self._owed and self._control.current:
+            last = _thread("forget", self._pay)
+            last.join(_LAST_ERRANDS)
+        self._freight.close()
+        self._control.close()
         self.wake()
-        for link in (self._freight, self._link):
-            if link is not None:
-                link.close()
         self._transport.close()
 
-    # The connection.
+    # To the host.
 
-    def _linked(self) -> Link:
-        """The conversation, anew if it was lost. Raises HostError; HostUnavailable when patience has ended."""
-        with self._connecting:
-            if self._link is None or self._is_lost:
-                link = self._patiently(lambda: Link(self._transport, self._heard, self._lose))
-                with self._news:
-                    self._link, self._is_lost = link, False
-            return self._link
-
-    def _patiently(self, try_: Callable[[], T]) -> T:
-        until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
-        while True:
+    def _ship(self, shipment: Shipment, spec: bytes) -> None:
+        """Send what the host lacks of a job, until it has all of it and starts the job. Raises OSError, HostError."""
+        lacking: list[str] = []
+        for _ in range(_ROUNDS):
+            lacking = self._control.ask("submit", spec, job=shipment.name).get("missing", [])
+            if not lacking:
+                return
             try:
-                return try_()
-            except HostUnavailable as error:
-                if self._is_closed or time.monotonic() + pause > until:
+                self._move(partial(freight.send, files=shipment.files, lacking=set(lacking)))
+            except OSError as error:
+                if error.errno != errno.EBADMSG:
                     raise
-                self._notice(f"{error.message}; trying again in {pause:g} s")
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _do(self, op: str, body: bytes = b"", **head: Any) -> Head:
-        """Ask, on a new connection if this one breaks: every question may be asked twice. Raises OSError, HostError."""
-        return self._patiently(lambda: self._linked().ask(op, body, **head)[0])
+        kept = f"{self._transport.name} does not keep what is sent to it: {lacking[0]}"
+        raise OSError(errno.EIO, kept)
 
     def _move(self, work: Callable[[Link], object]) -> None:
         """Move contents over a conversation of their own, so that they hold up nothing else."""
         with self._moving:
-            self._patiently(lambda: work(self._freighter()))
+            try:
+                self._freight.patiently(work)
+            except BaseException:
+                self._freight.hang_up()  # it may stand in the middle of something
+                raise
 
-    def _freighter(self) -> Link:
-        self._linked()
-        if self._freight is None or not self._freight.is_alive:
-            self._freight = Link(self._transport)
-        return self._freight
+    def _pay(self) -> None:
+        """Let the host forget what it may; not after a job of the same name has begun anew."""
+        with self._paying:
+            link = self._control.current
+            while link is not None and self._owed:
+                name = self._owed.pop()
+                try:
+                    link.tell("forget", job=name, quiet=True)
+                except HostError:
+                    self._owed.add(name)
+                    return
 
-    def _lose(self) -> None:
-        with self._news:
-            self._is_lost = True
-            self._news.notify_all()
-
-    def _find_again(self, handles: Collection[str]) -> None:
-        """After a loss: connect, and hear of the jobs from where we left off; or give up, and say so for each."""
+    def _cancel(self, handle: str, grace: float) -> None:
         try:
-            for handle in handles:
-                log = self._logs.get(handle, "")
-                offset = os.path.getsize(log) if os.path.exists(log) else 0
-                self._do("watch", job=handle, offset=offset)
-        except HostError as error:
-            with self._news:
-                for handle in handles:
-                    self._finished[handle] = Finished(handle, 255, f"{error.message}; the job may go on there", True)
+            link = self._control.current
+            if link is None:
+                raise HostUnavailable(f"host {self._transport.name!r} is out of reach")
+            link.ask("cancel", job=handle, grace=grace)
+        except (HostError, OSError) as error:
+            self._lose(handle, str(error))
 
-    # News.
+    # From the host.
 
     def _heard(self, head: Head, body: bytes) -> None:
         job = head["job"]
@@ -185,30 +196,65 @@ class HostExecutor:
             self._write_log(job, head["offset"], body)
             return
         with self._news:
-            self._finished[job] = _finished(head)
-            self._news.notify_all()
+            if job in self._watched:
+                self._watched.discard(job)
+                self._finished[job] = _finished(head)
+                self._news.notify_all()
 
     def _write_log(self, job: str, offset: int, block: bytes) -> None:
         log = self._logs.get(job)
-        if log:
+        if not log:
+            return
+        try:
             handle = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
                 os.pwrite(handle, block, offset)
             finally:
                 os.close(handle)
+        except OSError as error:
+            if not self._is_unwritable:
+                self._is_unwritable = True
+                self._notice(f"cannot write the log {log}: {error.strerror}")
 
-    def _cancel(self, handle: str, grace: float) -> None:
-        try:
-            if self._is_lost or self._link is None:
-                raise HostUnavailable(f"host {self._transport.name!r} is out of reach")
-            self._link.ask("cancel", job=handle, grace=grace)
-        except (HostError, OSError) as error:
-            with self._news:
-                self._finished[handle] = Finished(handle, 255, f"{error}; the job may go on there", True)
+    def _broke(self) -> None:
+        if self._watched and not self._control.is_over:
+            _thread("find", self._find_again)
+
+    def _find_again(self) -> None:
+        """After a loss: connect, and hear of the jobs from where we left off; or give up, and say so for each."""
+        with self._finding:
+            if self._control.current is None and not self._watched:
+                return
+            try:
+                self._control.patiently(self._watch_all)
+                self._pay()
+            except (HostError, OSError) as error:
+                for handle in tuple(self._watched):
+                    self._lose(handle, str(error))
+
+    def _watch_all(self, link: Link) -> None:
+        for handle in tuple(self._watched):
+            log = self._logs.get(handle, "")
+            size = 0
+            with suppress(OSError):
+                size = os.path.getsize(log)
+            link.ask("watch", job=handle, offset=size)
+
+    def _lose(self, handle: str, why: str) -> None:
+        with self._news:
+            if handle in self._watched:
+                self._watched.discard(handle)
+                self._finished[handle] = Finished(handle, 255, f"{why}; the job may go on there", True)
                 self._news.notify_all()
 
 
-def _spec(job: Job, shipment: Shipment, gpus_offered: int) -> dict[str, Any]:
+def _thread(what: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, name=f"mlmake-{what}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _spec(job: Job, shipment: Shipment, is_new: bool, gpus_offered: int) -> dict[str, Any]:
     """What the agent is told of a job."""
     return {
         "argv": job.argv,
@@ -219,7 +265,8 @@ def _spec(job: Job, shipment: Shipment, gpus_offered: int) -> dict[str, Any]:
         "timeout": job.timeout,
         "gpus": job.resources.gpus,
         "gpus_offered": gpus_offered,
-        "is_new": shipment.is_new,
+        "is_new": is_new,
+        "question": uuid.uuid4().hex,
         "step": job.name,
     }
 

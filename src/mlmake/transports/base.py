@@ -30,3 +30,9 @@ class Transport(Protocol):
     def explain(self, exit_code: int, said: str) -> HostError: ...
 
     def close(self) -> None: ...
+
+
+def last_line(said: str) -> str:
+    """The last thing that was said, "" if nothing was."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][-500:] if lines else ""

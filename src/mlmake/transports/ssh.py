@@ -16,18 +16,22 @@ from dataclasses import dataclass, field
 
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.model.project import Compute
+from mlmake.transports.base import last_line
 
 _CONNECT = 15
 _ALIVE, _MISSED = 15, 4
 """Seconds between signs of life, and how many of them may be missed."""
 _FAILED = 255
 """ssh's own exit code, where it is not that of the program it started."""
+_NO_PROGRAM = 127
 _WILL_PASS = re.compile(
     r"connection refused|timed out|no route to host|network is unreachable|connection reset|connection closed"
-    r"|broken pipe|kex_exchange_identification|temporary failure|lost connection|not responding"
+    r"|closed by remote host|broken pipe|kex_exchange_identification|temporary failure|lost connection|not responding"
     r"|mux_client|session open refused",
     re.IGNORECASE,
 )
+_HOST = re.compile(r"(?:(?P<user>.*)@)?(?:\[(?P<six>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>\d+))?")
+"""`user@host:port`, `[::1]:22`; what does not look so, such as `::1`, is taken whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +78,11 @@ class Ssh:
                 ServerAliveInterval=_ALIVE,
                 ServerAliveCountMax=_MISSED,
                 ControlMaster="auto",
-                ControlPath=f"{self._folder()}/%C",
+                ControlPath=f"{self._folder()}/s",
                 ControlPersist="no",
+                ClearAllForwardings="yes",
+                RemoteCommand="none",
+                LogLevel="INFO",
                 **({} if os.isatty(2) else {"BatchMode": "yes"}),
             ),
             "--",
@@ -84,25 +91,34 @@ class Ssh:
         )
 
     def explain(self, exit_code: int, said: str) -> HostError:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        last = lines[-1] if lines else f"exit code {exit_code}"
-        if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
-            return self._refused(said)
-        if "Permission denied" in said:
-            return self._error(f"refuses to let us in: {last}", f"try: {self._by_hand()}")
-        if "Could not resolve hostname" in said and "Temporary failure" not in said:
-            return self._error(f"has no address: {last}", "look at 'host' in its table, or at ~/.ssh/config")
-        if exit_code == 127 or "python3: not found" in said:
+        last = last_line(said) or f"exit code {exit_code}"
+        if exit_code == _FAILED:
+            return self._unconnected(said, last)
+        if exit_code == _NO_PROGRAM:
             return self._error(
                 f"has no python3: {last}", "install Python 3.8 or newer there; mlmake needs nothing else"
             )
-        if exit_code == _FAILED and (_WILL_PASS.search(said) or not lines):
-            return HostUnavailable(f"host {self.name!r} cannot be reached: {last}", hint=f"try: {self._by_hand()}")
+        if "mlmake needs Python" in last:
+            return self._error(f"has too old a Python: {last}", "install a newer one there, as python3")
+        if "cannot write to" in last:
+            return self._error(f"has no room for us: {last}", "make room, or set 'root' in its table to another folder")
         return self._error(f"ended our agent with exit code {exit_code}: {last}", f"try: {self._by_hand()}")
 
     def close(self) -> None:
         while self._sockets:
             shutil.rmtree(self._sockets.pop(), ignore_errors=True)
+
+    def _unconnected(self, said: str, last: str) -> HostError:
+        """ssh itself failed."""
+        if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
+            return self._refused(said)
+        if "Permission denied (" in said or "Too many authentication failures" in said:
+            return self._error(f"refuses to let us in: {last}", f"try: {self._by_hand()}")
+        if "Could not resolve hostname" in said and "Temporary failure" not in said:
+            return self._error(f"has no address: {last}", "look at 'host' in its table, or at ~/.ssh/config")
+        if _WILL_PASS.search(said) or not said.strip():
+            return HostUnavailable(f"host {self.name!r} cannot be reached: {last}", hint=f"try: {self._by_hand()}")
+        return self._error(f"cannot be connected to: {last}", f"try: {self._by_hand()}")
 
     def _folder(self) -> str:
         """Where the master's socket lies: a short path, as the system takes 104 bytes at most, and for us alone."""
@@ -110,17 +126,23 @@ class Ssh:
             self._sockets.append(tempfile.mkdtemp(prefix="mlmake-"))
         return self._sockets[0]
 
+    def _parsed(self) -> tuple[str, str, str]:
+        """User, host and port as `host` says them."""
+        found = _HOST.fullmatch(self.host)
+        if found is None:
+            return "", self.host, ""
+        return found["user"] or "", found["six"] or found["host"] or "", found["port"] or ""
+
     def _address(self) -> str:
-        user, _, rest = self.host.rpartition("@")
-        host, _, port = rest.partition(":")
-        return f"{user}@{host}" if user else host if port.isdigit() else rest
+        user, host, _ = self._parsed()
+        return f"{user}@{host}" if user else host
 
     def _login(self) -> list[str]:
-        port = self.port or (self.host.rpartition(":")[2] if ":" in self.host else "")
+        port = str(self.port or self._parsed()[2])
         return [
             *self.options,
             *(["-l", self.user] if self.user else []),
-            *(["-p", str(port)] if port else []),
+            *(["-p", port] if port else []),
             *(["-i", self.key, "-o", "IdentitiesOnly=yes"] if self.key else []),
         ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,8 @@ except ImportError:
     _module = None  # type: ignore[assignment,misc]  # most hosts have no such module
 
 _BLOCK = 1 << 20
+_NAMES = ("libxxhash.so.0", "libxxhash.0.dylib", "/opt/homebrew/lib/libxxhash.0.dylib")
+"""Not by ctypes.util, which asks a compiler: that takes longer than everything else at the start."""
 _FIRST = 800
 """The number of libxxhash 0.8.0, from which on XXH3 is final."""
 
@@ -60,10 +61,10 @@ def of_file(path: str, make: Callable[[], Any]) -> str:
 
 
 def _library() -> Any:
-    for name in (ctypes.util.find_library("xxhash"), "libxxhash.so.0", "libxxhash.0.dylib"):
+    for name in _NAMES:
         try:
-            library = ctypes.CDLL(name) if name else None
-            if library is None or library.XXH_versionNumber() < _FIRST:
+            library = ctypes.CDLL(name)
+            if library.XXH_versionNumber() < _FIRST:
                 continue
             library.XXH3_createState.restype = ctypes.c_void_p
             library.XXH3_freeState.argtypes = [ctypes.c_void_p]

@@ -17,10 +17,19 @@ _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP)
 
 def write_json(path: str, value: Any) -> None:
     """Write a file that appears whole. Raises OSError."""
+    write(path, json.dumps(value).encode())
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a file that appears whole; nothing of it stays where it cannot. Raises OSError."""
     new = f"{path}.new-{os.getpid()}"
-    with open(new, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.replace(new, path)
+    try:
+        with open(new, "wb") as file:
+            file.write(content)
+        os.replace(new, path)
+    except OSError:
+        remove(new)
+        raise
 
 
 def read_json(path: str) -> Any:
@@ -32,11 +41,11 @@ def read_json(path: str) -> Any:
         return None
 
 
-def lock(path: str, *, is_patient: bool) -> IO[str] | None:
-    """A lock that ends with this process at the latest, however it ends; None if another has it."""
-    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the lock is held
+def lock(path: str, *, is_patient: bool, is_shared: bool = False) -> IO[bytes] | None:
+    """A lock that ends with this process at the latest, however it ends; None if another has it. Raises OSError."""
+    file = open(path, "ab")  # noqa: SIM115 - it stays open as long as the lock is held
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if is_patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if is_patient else fcntl.LOCK_NB))
         return file
     except OSError:
         file.close()
@@ -54,7 +63,7 @@ def is_locked(path: str) -> bool:
     return False
 
 
-def lock_gpu(folder: str, gpu: int) -> IO[str] | None:
+def lock_gpu(folder: str, gpu: int) -> IO[bytes] | None:
     """Take a GPU, by index, from all others that look into the same folder; None if one of them has it."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     return lock(os.path.join(folder, str(gpu)), is_patient=False)
@@ -85,11 +94,12 @@ def clone(source: str, target: str) -> bool:
 def remove(path: str) -> None:
     """Remove a file or folder, read-only folders in it too, or nothing."""
     if os.path.islink(path) or not os.path.isdir(path):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(path)
         return
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
         for folder, _, _ in os.walk(path):
-            os.chmod(folder, 0o700)
+            with contextlib.suppress(OSError):
+                os.chmod(folder, 0o700)
         shutil.rmtree(path, ignore_errors=True)

@@ -14,6 +14,9 @@ _SAMPLE = 4096
 _WORTH = 0.8
 """What a sample must shrink to for the whole to be compressed."""
 
+BROKEN = 75
+"""An agent's exit code where the conversation broke: EX_TEMPFAIL, try again."""
+
 Head = Dict[str, Any]
 Frame = Tuple[Head, bytes]
 
