@@ -10,6 +10,8 @@ MlmakeError                     message, hint (the next move), exit code
 │   ├── StoreMissing     2      a file that is to be read is not there
 │   ├── StoreChanged     2      a file was replaced by another version while it was wanted
 │   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
+├── SoftwareError        2      the software of an environment cannot be had, and trying again would not help
+│   └── SoftwareUnavailable 2   try again: what it is got from or built with is busy or out of reach
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
@@ -84,6 +86,14 @@ class StoreChanged(StoreError):
 
 class StoreUnavailable(StoreError):
     """A datastore is busy or out of reach: the same call may go well later."""
+
+
+class SoftwareError(MlmakeError):
+    """The software of an environment cannot be had, and would not be had by trying again."""
+
+
+class SoftwareUnavailable(SoftwareError):
+    """What an environment is got from or built with is busy or out of reach: it may go well later."""
 
 
 class BuildFailed(MlmakeError):
