@@ -174,7 +174,7 @@ _KNOWN = (
         "take an image for its platform; a script needs its first line `#!`",
     ),
     _Known(
-        r"(unexpected EOF|error waiting for container: (?!context canceled).*|connection reset by peer)",
+        r'error waiting for container: (?!context canceled)([^"\n]+)|(unexpected EOF|connection reset by peer)',
         "the Docker engine went away: {it}",
         "look at its log",
         True,
