@@ -297,14 +297,12 @@ class ContainerHost:
 def container_host(engine: Engine, folder: Path, *options: str) -> Iterator[ContainerHost]:
     """A host whose keys lie in `folder`; `options` are more of `docker run`'s. It is gone with the block."""
     image = base_image(engine)
-    for name in ("host_key", "user_key"):
-        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
-    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
-    (folder / "sshd_config").write_text(_CONFIG)
+    inside = _make_keys(folder)
     name = f"mlmake-tests-{uuid.uuid4().hex[:12]}"
     try:
-        port = _host_port(engine, name, image, folder, options)
-        kind, text = (folder / "host_key.pub").read_text().split()[:2]
+        mount = f"type=bind,source={inside},target={_INSIDE},readonly"
+        port = _start_host(engine, name, "--mount", mount, *options, image, "/usr/sbin/sshd", "-D", "-e", "-f", _CONFIG)
+        kind, text = (inside / "host_key.pub").read_text().split()[:2]
         (folder / "known_hosts").write_text(f"[{HOST}]:{port} {kind} {text}\n")
         yield ContainerHost(engine, name, folder, port)
     finally:
@@ -312,7 +310,8 @@ def container_host(engine: Engine, folder: Path, *options: str) -> Iterator[Cont
 
 
 _INSIDE = "/etc/mlmake-tests"
-_CONFIG = f"""
+_CONFIG = f"{_INSIDE}/sshd_config"
+_SSHD = f"""
 HostKey {_INSIDE}/host_key
 AuthorizedKeysFile {_INSIDE}/authorized_keys
 PasswordAuthentication no
@@ -324,16 +323,25 @@ Subsystem sftp internal-sftp
 """
 
 
-def _host_port(engine: Engine, name: str, image: str, folder: Path, options: tuple[str, ...]) -> int:
+def _make_keys(folder: Path) -> Path:
+    """The user's key in a folder, and a folder in there for the host, which its sshd reads as the user too."""
+    inside = folder / "host"
+    inside.mkdir(mode=0o755)
+    for key in (inside / "host_key", folder / "user_key"):
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    shutil.copy(folder / "user_key.pub", inside / "authorized_keys")
+    (inside / "sshd_config").write_text(_SSHD)
+    return inside
+
+
+def _start_host(engine: Engine, name: str, *options: str) -> int:
     """Start the container of a host and wait for its sshd; the port on this machine."""
+    said = ""
     for _ in range(3):  # another process may take the port in between
         port = free_port()
-        started = engine.docker(
-            *("run", "--detach", "--init", "--name", name, "--hostname", name, "--label", _LABEL),
-            *("--publish", f"{HOST}:{port}:22", "--mount", f"type=bind,source={folder},target={_INSIDE},readonly"),
-            *(*options, image, "/usr/sbin/sshd", "-D", "-e", "-f", f"{_INSIDE}/sshd_config"),
-            check=False,
-        )
+        who = ("--init", "--name", name, "--hostname", name, "--label", _LABEL)
+        publish = ("--publish", f"{HOST}:{port}:22")
+        started = engine.docker("run", "--detach", *who, *publish, *options, check=False)
         if started.returncode == 0 and _greets(port):
             return port
         said = started.stderr + engine.docker("logs", name, check=False).stderr

@@ -121,13 +121,14 @@ RUNC = "failed to create shim task: OCI runtime create failed: runc create faile
             "/no such, to be mounted, is not on the engine's machine",
         ),
         (
-            f'{FROM}{RUNC}exec: "nosuch": executable file not found in $PATH: unknown.{LATE}',
-            "the image has no program nosuch, or not the interpreter that it names",
+            f'{FROM}{RUNC}exec: "/bin/sh": executable file not found in $PATH: unknown.{LATE}',
+            "the image has no /bin/sh",
         ),
         (
-            f'{FROM}{RUNC}exec: "/etc": permission denied: unknown{NEW}',
-            "/etc is no program: it may not be executed",
+            f'{FROM}{RUNC}exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown{NEW}',
+            "the image has no /bin/sh",
         ),
+        ("[FATAL tini (8)] exec /bin/sh failed: No such file or directory", "the image has no /bin/sh"),
         (
             "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
             "the Docker engine's disk is full",

@@ -48,7 +48,7 @@ def test_the_whole_command_line() -> None:
         *("--mount", f"type=bind,source={TREE},target={TREE}"),
         *("--mount", f"type=bind,source={HOME},target={HOME}", "--workdir", TREE),
         *("--env", f"HOME={HOME}", "--env", "TINI_KILL_PROCESS_GROUP=1", "--env", "CUDA_VISIBLE_DEVICES=0,1"),
-        *("sha256:1f", "sh", "-c", "true"),
+        *("sha256:1f", "/bin/sh", "-c", 'exec "$@" 2>&1', "mlmake", "sh", "-c", "true"),
     )
 
 
@@ -192,14 +192,29 @@ def test_one_that_still_runs() -> None:
     assert told == End(255, "the docker program ended with -9, and the container still runs")
 
 
+MISSING = "the image has no program sh, or not the interpreter that it names"
+FORBIDDEN = "sh is no program: it may not be executed"
+FOREIGN = "sh is no program that this machine can run; take an image for its platform"
+
+
 @pytest.mark.parametrize(
     ("code", "line", "problem"),
     [
-        (127, "[FATAL tini (8)] exec nosuch failed: No such file or directory", "the image has no program nosuch"),
-        (126, "[FATAL tini (7)] exec a b failed: Permission denied", "a b is no program"),
+        (
+            127,
+            "[FATAL tini (8)] exec /bin/sh failed: No such file or directory",
+            "the image has no /bin/sh; take one with",
+        ),
+        (127, "mlmake: 1: exec: sh: not found", MISSING),  # dash
+        (127, "mlmake: line 1: exec: sh: not found", MISSING),  # bash
+        (127, "mlmake: line 1: /work/sh: cannot execute: required file not found", MISSING),
+        (126, "mlmake: 1: exec: sh: Permission denied", FORBIDDEN),
+        (126, "mlmake: line 1: exec: /etc: cannot execute: Is a directory", FORBIDDEN),
+        (126, "mlmake: 1: exec: sh: Exec format error", FOREIGN),
+        (126, "mlmake: line 1: /work/sh: Success", FOREIGN),
     ],
 )
-def test_what_the_init_process_says(code: int, line: str, problem: str) -> None:
+def test_what_cannot_start(code: int, line: str, problem: str) -> None:
     assert ended(GIVEN, code, state(ExitCode=code), f"{line}\n").problem.startswith(problem)
     assert ended(GIVEN, code, state(ExitCode=code), f"{line}\nmore\n").problem == ""
     assert ended(GIVEN, 1, state(ExitCode=1), f"{line}\n").problem == ""

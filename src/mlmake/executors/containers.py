@@ -25,6 +25,9 @@ _OWN = {
 _NEVER_STARTED = "0001-01-01"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_SHELL = "mlmake"
+_MERGING = ("/bin/sh", "-c", 'exec "$@" 2>&1', _SHELL)
+"""In front of a job: Docker carries stdout and stderr apart, and loses which line came first."""
 _SHARED = 16 << 30
 """Bytes that /dev/shm may grow to where no limit of memory says; Docker's 64 MiB break PyTorch's data loaders."""
 
@@ -132,7 +135,7 @@ def run_argv(container: Container) -> tuple[str, ...]:
         *_view(container),
         *_variables(container),
     )
-    return (DOCKER, "run", *options, container.image, *container.argv)
+    return (DOCKER, "run", *options, container.image, *_MERGING, *container.argv)
 
 
 def _limits(container: Container) -> Iterator[str]:
@@ -273,7 +276,7 @@ def ended(container: Container, code: int, state: str, tail: str) -> End:
         return End(exit_code or code or 255, str(explained(told["Error"] or tail)))
     if told["OOMKilled"] and exit_code:
         return End(exit_code, _out_of_memory(container))
-    return End(exit_code, _unstarted(exit_code, tail))
+    return End(exit_code, _unstarted(container, exit_code, tail))
 
 
 def _state(text: str) -> dict[str, Any]:
@@ -297,7 +300,16 @@ def _out_of_memory(container: Container) -> str:
     return f"out of memory: it was given {size_in_words(container.memory)}; ask for more in `resources`"
 
 
-def _unstarted(code: int, tail: str) -> str:
-    """Why the init process of a container could not start the job: with 126 or 127, and a word in its log."""
+def _unstarted(container: Container, code: int, tail: str) -> str:
+    """Why the job could not start in its container: with 126 or 127, and a last word of what was to start it."""
     last = tail.rstrip().rpartition("\n")[2]
-    return str(explained(last)) if code in (126, 127) and last.startswith("[FATAL tini") else ""
+    if code not in (126, 127) or not last.startswith((f"{_SHELL}: ", "[FATAL tini")):
+        return ""
+    if not last.startswith(_SHELL):
+        return str(explained(last))
+    program = container.argv[0]
+    if code == 127:
+        return f"the image has no program {program}, or not the interpreter that it names"
+    if "ermission denied" in last or "irectory" in last:
+        return f"{program} is no program: it may not be executed"
+    return f"{program} is no program that this machine can run; take an image for its platform"

@@ -100,7 +100,6 @@ class _Known(NamedTuple):
 _LOGIN = "correct the image's name, or run `docker login` where the docker program runs"
 _TOOLKIT = "install the NVIDIA Container Toolkit on its machine, and restart the engine"
 _START = "start it, or correct the target's `host`"
-_TINI = r"\[FATAL tini \(\d+\)\] exec (.+) failed: "
 
 _KNOWN = (
     _Known(r"(docker): (?:command )?not found", "there is no program {it}", "install Docker, or correct PATH"),
@@ -159,19 +158,10 @@ _KNOWN = (
     ),
     _Known(r"(docker-init).*executable file not found", "the Docker engine lacks {it}", "install tini on its machine"),
     _Known(
-        rf'exec:? "([^"]+)": (?:executable file not found|stat|no such file)|{_TINI}No such file',
-        "the image has no program {it}, or not the interpreter that it names",
-        "correct the command, or take another image",
-    ),
-    _Known(
-        rf'exec:? "([^"]+)": permission denied|{_TINI}Permission denied',
-        "{it} is no program: it may not be executed",
-        "`chmod +x` it, or name its interpreter",
-    ),
-    _Known(
-        rf"exec:? (\S+): exec format error|{_TINI}Exec format error",
-        "{it} is no program that this machine can run",
-        "take an image for its platform; a script needs its first line `#!`",
+        r'exec:? "([^"]+)": (?:executable file not found|stat|no such file)'
+        r"|^\[FATAL tini \(\d+\)\] exec (.+) failed: No such file",
+        "the image has no {it}",
+        "take one with a shell",
     ),
     _Known(
         r'error waiting for container: (?!context canceled)([^"\n]+)|(unexpected EOF|connection reset by peer)',
