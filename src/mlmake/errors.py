@@ -12,6 +12,8 @@ MlmakeError                     message, hint (the next move), exit code
 │   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
 ├── HostError            2      a host says no, and would again: unknown key, no access, no python3
 │   └── HostUnavailable  2      try again: the host is down or the connection was lost
+├── SoftwareError        2      the software of an environment cannot be had, and trying again would not help
+│   └── SoftwareUnavailable 2   try again: what it is got from or built with is busy or out of reach
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
@@ -94,6 +96,14 @@ class HostError(MlmakeError):
 
 class HostUnavailable(HostError):
     """A host is out of reach: the same call may go well later."""
+
+
+class SoftwareError(MlmakeError):
+    """The software of an environment cannot be had, and would not be had by trying again."""
+
+
+class SoftwareUnavailable(SoftwareError):
+    """What an environment is got from or built with is busy or out of reach: it may go well later."""
 
 
 class BuildFailed(MlmakeError):
