@@ -14,6 +14,7 @@ from mlmake.model.docker import DOCKER, Ran, Run, Trouble, explained, known, las
 
 _LABEL = "mlmake.context"
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _TAIL = 15
 """Lines of a failed build that are shown."""
 
@@ -124,6 +125,6 @@ def _build_error(recipe: Recipe, ran: Ran) -> SoftwareError:
     last = last_words(ran.stderr)
     if trouble := known(last):
         return _error(recipe.dockerfile, trouble)
-    lines = [line for line in f"{ran.stdout}\n{ran.stderr}".splitlines() if line.strip()]
+    lines = [line for line in _COLORS.sub("", f"{ran.stdout}\n{ran.stderr}").splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
     return SoftwareError(f"{recipe.dockerfile} cannot be built: {last}\n{tail}", hint="correct it, and build again")
