@@ -11,7 +11,7 @@ import pytest
 
 from engines import Engine, base_image, clients, docker_engine, registry
 from mlmake.environments.context import Context
-from mlmake.environments.image import Image, Recipe, build_argv, built, id_argv, present, pull_argv, pulled
+from mlmake.environments.images import Recipe, build_argv, built, fact, id_argv, present, pull_argv, pulled
 from mlmake.errors import SoftwareError, SoftwareUnavailable
 from mlmake.model.docker import Ran, Run
 from mlmake.state.hashing import hash_file
@@ -84,19 +84,16 @@ def test_what_is_asked() -> None:
     assert Recipe(environment="日本", dockerfile="D", digest="1").tag == "mlmake/environment:1"
 
 
-def test_an_image_as_software() -> None:
-    image = Image("sha256:1f")
-    assert image.facts == "image sha256:1f"
-    assert image.python == "python3"
-    assert image.variables({"PATH": "/bin"}) == {}
+def test_the_fact() -> None:
+    assert fact("sha256:1f") == "image sha256:1f"
 
 
 def test_one_that_is_there(engine: Engine, docker: Docker) -> None:
     base = base_image(engine)
     image = pulled(base, docker)
-    assert image.id.startswith("sha256:")
+    assert image.startswith("sha256:")
     assert docker.asked == ["image"]
-    assert pulled(image.id, docker) == image
+    assert pulled(image, docker) == image
 
 
 def test_one_that_is_not_there(docker: Docker) -> None:
@@ -165,7 +162,7 @@ def test_a_dockerfile_is_built_once(engine: Engine, docker: Docker, tmp_path: Pa
     assert docker.asked == ["image", "build", "image"]
     assert built(first, str(tmp_path), docker) == image
     assert docker.asked[3:] == ["image"]
-    assert engine.docker("run", "--rm", "--network", "none", image.id, "cat", "/copy").stdout == "one\n"
+    assert engine.docker("run", "--rm", "--network", "none", image, "cat", "/copy").stdout == "one\n"
 
     (tmp_path / "data").write_text("two\n")
     digest = Context.look(str(tmp_path / "Dockerfile")).digest(lambda path: hash_file(path)[0])
@@ -179,7 +176,7 @@ def test_a_build_from_another_copy_of_the_folder(engine: Engine, docker: Docker,
     (tmp_path / "there").mkdir()
     made = recipe(tmp_path, engine)
     (tmp_path / "Dockerfile").rename(tmp_path / "there" / "Dockerfile")
-    assert built(made, str(tmp_path / "there"), docker).id.startswith("sha256:")
+    assert built(made, str(tmp_path / "there"), docker).startswith("sha256:")
 
 
 def test_a_build_that_fails_shows_the_last_words(engine: Engine, docker: Docker, tmp_path: Path) -> None:
