@@ -12,7 +12,9 @@ MLMAKE_CI is set.
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import json
 import os
 import platform
 import shutil
@@ -24,10 +26,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from servers import HOST, free_port, lack
+import bcrypt
+
+from servers import HOST, ended, free_port, lack, listens
 
 _STARTING = 60.0
 _BASE = "mlmake-tests/base"
@@ -81,10 +86,15 @@ def docker_engine() -> Iterator[Engine]:
         lack("no Docker engine answers, and only root can start one")
     if shutil.which("dockerd", path=_programs()) is None:
         lack("no Docker engine answers, and there is no dockerd to start one")
-    folder = _cache() / "engine"
+    data = _cache() / "docker"
+    folder = Path("/run/mlmake-tests") / sha256(os.fsencode(data)).hexdigest()[:8]  # paths of sockets must be short
     folder.mkdir(parents=True, exist_ok=True)
-    with _shared(folder):
-        yield Engine(f"unix://{folder}/docker.sock")
+    with _shared(folder, data):
+        yield _own(folder)
+
+
+def _own(folder: Path) -> Engine:
+    return Engine(f"unix://{folder}/docker.sock")
 
 
 def _programs() -> str:
@@ -97,16 +107,17 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _shared(folder: Path) -> Iterator[None]:
-    """An engine in a folder runs within the block; it starts with the first user's block and ends with the last's.
+def _shared(folder: Path, data: Path) -> Iterator[None]:
+    """The engine of a folder runs within the block; it starts with the first user's block and ends with the last's.
 
     Every user holds a shared lock that goes with its process, so that a killed one is not waited for.
     """
     with (folder / "users").open("w") as users, (folder / "lock").open("w") as lock:
         with _locked(lock):
             fcntl.flock(users, fcntl.LOCK_SH)
-            if not Engine(f"unix://{folder}/docker.sock").answers():
-                _start(folder)
+            if not _own(folder).answers():
+                _stop(folder, data)
+                _start(folder, data)
         try:
             yield
         finally:
@@ -114,7 +125,7 @@ def _shared(folder: Path) -> Iterator[None]:
                 fcntl.flock(users, fcntl.LOCK_UN)
                 with suppress(BlockingIOError):
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _stop(folder)
+                    _stop(folder, data)
 
 
 @contextmanager
@@ -126,7 +137,7 @@ def _locked(file: Any) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _start(folder: Path) -> None:
+def _start(folder: Path, data: Path) -> None:
     """Start dockerd in a session of its own: it outlives the test process that needed it first.
 
     It leaves the firewall alone. It needs forwarding, which `_stop` sets back; without, every container has a warning
@@ -134,8 +145,8 @@ def _start(folder: Path) -> None:
     """
     (folder / "forwarding").write_text(_FORWARDING.read_text())
     command = [
-        *(str(shutil.which("dockerd", path=_programs())), "--host", f"unix://{folder}/docker.sock"),
-        *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
+        *(str(shutil.which("dockerd", path=_programs())), "--host", _own(folder).host),
+        *("--data-root", str(data), "--exec-root", str(folder / "exec")),
         *("--pidfile", str(folder / "dockerd.pid"), "--iptables=false", "--ip6tables=false"),
     ]
     with (folder / "dockerd.log").open("wb") as log:
@@ -149,15 +160,15 @@ def _start(folder: Path) -> None:
             cwd="/",
         )
     until = time.monotonic() + _STARTING
-    while not Engine(f"unix://{folder}/docker.sock").answers():
+    while not _own(folder).answers():
         if process.poll() is not None or time.monotonic() > until:
-            _stop(folder)
+            _stop(folder, data)
             lack(f"dockerd does not start here:\n{_tail(folder / 'dockerd.log')}")
         time.sleep(0.1)
 
 
-def _stop(folder: Path) -> None:
-    """End the engine of a folder by its id, if it runs; all containers end with it."""
+def _stop(folder: Path, data: Path) -> None:
+    """End the engine of a folder by its id, if it runs; all containers end with it. What it mounted is let go."""
     with suppress(FileNotFoundError, ValueError):
         pid = int((folder / "dockerd.pid").read_text())
         if b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes():  # else its number is another's by now
@@ -167,6 +178,8 @@ def _stop(folder: Path) -> None:
                 time.sleep(0.05)
             if _runs(pid):
                 os.kill(pid, signal.SIGKILL)
+    while data.is_mount():  # it lets go by itself, but not if it was killed or did not start
+        _run("umount", str(data))
     with suppress(FileNotFoundError):
         _FORWARDING.write_text((folder / "forwarding").read_text())
         (folder / "forwarding").unlink()
@@ -174,6 +187,8 @@ def _stop(folder: Path) -> None:
 
 def _runs(pid: int) -> bool:
     """Not so if it has ended and whoever started it has not looked yet."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -255,6 +270,50 @@ def _finish(root: Path) -> None:
 def _run(*argv: str) -> str:
     env = {**os.environ, "PATH": _programs()}
     return subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env).stdout
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry of images on loopback; with a login it lets only that in."""
+
+    address: str
+    folder: Path
+
+    USER = "reader"
+    PASSWORD = "s3cret-9f2c"
+
+    @property
+    def login(self) -> dict[str, str]:
+        """Variables by which the docker program finds a configuration with the login."""
+        folder = self.folder / "docker"
+        folder.mkdir(exist_ok=True)
+        auth = base64.b64encode(f"{self.USER}:{self.PASSWORD}".encode()).decode()
+        (folder / "config.json").write_text(json.dumps({"auths": {self.address: {"auth": auth}}}))
+        return {"DOCKER_CONFIG": str(folder)}
+
+
+@contextmanager
+def registry(folder: Path, *, with_login: bool = False) -> Iterator[Registry]:
+    """A registry whose images lie in `folder`."""
+    program = shutil.which("docker-registry", path=_programs())
+    if program is None:
+        lack("Debian's docker-registry is not installed")
+    port = free_port()
+    settings: dict[str, Any] = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
+        "http": {"addr": f"{HOST}:{port}"},
+    }
+    if with_login:
+        hashed = bcrypt.hashpw(Registry.PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        (folder / "htpasswd").write_text(f"{Registry.USER}:{hashed}\n")
+        settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
+    (folder / "registry.yml").write_text(json.dumps(settings))  # JSON is YAML
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen([str(program), "serve", str(folder / "registry.yml")], stdout=log, stderr=log)
+    with ended(process):
+        assert listens(port, process), _tail(folder / "registry.log")
+        yield Registry(f"{HOST}:{port}", folder)
 
 
 @dataclass(frozen=True)

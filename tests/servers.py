@@ -138,7 +138,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
         with (folder / "sshd.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         with ended(process):
-            if not _listens(port, process):
+            if not listens(port, process):
                 continue
             kind, text = (folder / "host_key.pub").read_text().split()[:2]
             (folder / "known_hosts").write_text(f"[{HOST}]:{port} {kind} {text}\n")
@@ -174,7 +174,8 @@ def free_port() -> int:
         return port
 
 
-def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server takes connections before it ends or time is up."""
     until = time.monotonic() + _STARTING
     while time.monotonic() < until and process.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):

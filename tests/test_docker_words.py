@@ -130,6 +130,11 @@ RUNC = "failed to create shim task: OCI runtime create failed: runc create faile
         ),
         ("[FATAL tini (8)] exec /bin/sh failed: No such file or directory", "the image has no /bin/sh"),
         (
+            f'{FROM}{RUNC}error during container init: error mounting "/usr/libexec/docker/docker-init" to rootfs at '
+            f'"/sbin/docker-init": stat /usr/libexec/docker/docker-init: no such file or directory: unknown.{LATE}',
+            "the Docker engine lacks docker-init",
+        ),
+        (
             "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
             "the Docker engine's disk is full",
         ),

@@ -156,7 +156,7 @@ _KNOWN = (
         "{it}, to be mounted, is not on the engine's machine",
         "make it, or correct `mounts`",
     ),
-    _Known(r"(docker-init).*executable file not found", "the Docker engine lacks {it}", "install tini on its machine"),
+    _Known(r"(docker-init)\b.*no(?:t found| such file)", "the Docker engine lacks {it}", "install tini on its machine"),
     _Known(
         r'exec:? "([^"]+)": (?:executable file not found|stat|no such file)'
         r"|^\[FATAL tini \(\d+\)\] exec (.+) failed: No such file",

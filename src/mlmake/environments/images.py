@@ -1,4 +1,4 @@
-"""Environments `image` and `dockerfile`: an image that the engine has, pulls or builds.
+"""Images that an engine has, pulls or builds, by name or from a Dockerfile; an image is told by its id.
 
 What is asked of the docker program is built purely; `Run` runs it wherever the engine is.
 """
@@ -6,7 +6,7 @@ What is asked of the docker program is built purely; `Run` runs it wherever the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlmake.errors import SoftwareError, SoftwareUnavailable
@@ -14,26 +14,14 @@ from mlmake.model.docker import DOCKER, Ran, Run, Trouble, explained, known, las
 
 _LABEL = "mlmake.context"
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _TAIL = 15
 """Lines of a failed build that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image that an engine has. Python steps run on the `python3` in it."""
-
-    id: str
-
-    @property
-    def facts(self) -> str:
-        return f"image {self.id}"
-
-    @property
-    def python(self) -> str:
-        return "python3"
-
-    def variables(self, inherited: Mapping[str, str]) -> Mapping[str, str]:
-        return {}
+def fact(image: str) -> str:
+    """What the id of an image is as a fact."""
+    return f"image {image}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,18 +56,18 @@ def build_argv(recipe: Recipe, folder: str) -> tuple[str, ...]:
     return (DOCKER, "build", "--force-rm", "--tag", recipe.tag, "--label", label, "--file", file, folder)
 
 
-def present(name: str, run: Run) -> Image | None:
-    """The image of a name or an id, if the engine has it. Raises SoftwareError."""
+def present(name: str, run: Run) -> str | None:
+    """The id of an image, if the engine has it. Raises SoftwareError."""
     ran = _run(run, id_argv(name))
     if ran.returncode == 0:
-        return Image(ran.stdout.strip())
+        return ran.stdout.strip()
     if "no such image" in ran.stderr.lower():
         return None
     raise _error(f"image {name}", explained(ran.stderr))
 
 
-def pulled(name: str, run: Run) -> Image:
-    """The image of a name, pulled if the engine does not have it. Raises SoftwareError."""
+def pulled(name: str, run: Run) -> str:
+    """The id of an image, pulled if the engine does not have it. Raises SoftwareError."""
     image = present(name, run)
     if image is None:
         ran = _run(run, pull_argv(name))
@@ -89,8 +77,8 @@ def pulled(name: str, run: Run) -> Image:
     return _there(image, name)
 
 
-def built(recipe: Recipe, folder: str, run: Run) -> Image:
-    """The image of a Dockerfile, built if the engine does not have it. Raises SoftwareError."""
+def built(recipe: Recipe, folder: str, run: Run) -> str:
+    """The id of a Dockerfile's image, built if the engine does not have it. Raises SoftwareError."""
     image = present(recipe.tag, run)
     if image is None:
         ran = _run(run, build_argv(recipe, folder))
@@ -108,7 +96,7 @@ def _run(run: Run, argv: Sequence[str]) -> Ran:
         raise SoftwareError(f"cannot run `{DOCKER}`: {reason}", hint="install Docker, or correct PATH") from error
 
 
-def _there(image: Image | None, name: str) -> Image:
+def _there(image: str | None, name: str) -> str:
     if image is None:
         raise SoftwareUnavailable(f"image {name} was removed as soon as it was there", hint="try again")
     return image
@@ -124,6 +112,6 @@ def _build_error(recipe: Recipe, ran: Ran) -> SoftwareError:
     last = last_words(ran.stderr)
     if trouble := known(last):
         return _error(recipe.dockerfile, trouble)
-    lines = [line for line in f"{ran.stdout}\n{ran.stderr}".splitlines() if line.strip()]
+    lines = [line for line in _COLORS.sub("", f"{ran.stdout}\n{ran.stderr}").splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
     return SoftwareError(f"{recipe.dockerfile} cannot be built: {last}\n{tail}", hint="correct it, and build again")
