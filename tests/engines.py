@@ -12,9 +12,7 @@ MLMAKE_CI is set.
 
 from __future__ import annotations
 
-import base64
 import fcntl
-import json
 import os
 import platform
 import shutil
@@ -30,9 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import bcrypt
-
-from servers import HOST, ended, free_port, lack, listens
+from servers import HOST, free_port, lack
 
 _STARTING = 60.0
 _BASE = "mlmake-tests/base"
@@ -84,7 +80,7 @@ def docker_engine() -> Iterator[Engine]:
         return
     if os.getuid() != 0:
         lack("no Docker engine answers, and only root can start one")
-    if shutil.which("dockerd", path=_programs()) is None:
+    if shutil.which("dockerd", path=programs()) is None:
         lack("no Docker engine answers, and there is no dockerd to start one")
     data = _cache() / "docker"
     folder = Path("/run/mlmake-tests") / sha256(os.fsencode(data)).hexdigest()[:8]  # paths of sockets must be short
@@ -97,7 +93,8 @@ def _own(folder: Path) -> Engine:
     return Engine(f"unix://{folder}/docker.sock")
 
 
-def _programs() -> str:
+def programs() -> str:
+    """Where programs are looked for, those of root too."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
 
 
@@ -145,7 +142,7 @@ def _start(folder: Path, data: Path) -> None:
     """
     (folder / "forwarding").write_text(_FORWARDING.read_text())
     command = [
-        *(str(shutil.which("dockerd", path=_programs())), "--host", _own(folder).host),
+        *(str(shutil.which("dockerd", path=programs())), "--host", _own(folder).host),
         *("--data-root", str(data), "--exec-root", str(folder / "exec")),
         *("--pidfile", str(folder / "dockerd.pid"), "--iptables=false", "--ip6tables=false"),
     ]
@@ -156,7 +153,7 @@ def _start(folder: Path, data: Path) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PATH": _programs()},
+            env={**os.environ, "PATH": programs()},
             cwd="/",
         )
     until = time.monotonic() + _STARTING
@@ -200,7 +197,7 @@ def _tail(file: Path) -> str:
 
 def clients() -> list[str]:
     """Every docker program here: their versions word errors differently."""
-    found = {os.path.realpath(path) for each in _programs().split(":") if (path := shutil.which("docker", path=each))}
+    found = {os.path.realpath(path) for each in programs().split(":") if (path := shutil.which("docker", path=each))}
     return sorted(found)
 
 
@@ -227,7 +224,7 @@ def _made_once(what: str) -> Iterator[Path]:
 
 def _make_base(tar: Path) -> None:
     """A file system in a tar, from the packages of this machine's own distribution."""
-    debootstrap = shutil.which("debootstrap", path=_programs())
+    debootstrap = shutil.which("debootstrap", path=programs())
     if os.getuid() != 0 or debootstrap is None:
         lack("a base image is made by root, with debootstrap")
     mirror, release = _packages()
@@ -268,52 +265,8 @@ def _finish(root: Path) -> None:
 
 
 def _run(*argv: str) -> str:
-    env = {**os.environ, "PATH": _programs()}
+    env = {**os.environ, "PATH": programs()}
     return subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env).stdout
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A registry of images on loopback; with a login it lets only that in."""
-
-    address: str
-    folder: Path
-
-    USER = "reader"
-    PASSWORD = "s3cret-9f2c"
-
-    @property
-    def login(self) -> dict[str, str]:
-        """Variables by which the docker program finds a configuration with the login."""
-        folder = self.folder / "docker"
-        folder.mkdir(exist_ok=True)
-        auth = base64.b64encode(f"{self.USER}:{self.PASSWORD}".encode()).decode()
-        (folder / "config.json").write_text(json.dumps({"auths": {self.address: {"auth": auth}}}))
-        return {"DOCKER_CONFIG": str(folder)}
-
-
-@contextmanager
-def registry(folder: Path, *, with_login: bool = False) -> Iterator[Registry]:
-    """A registry whose images lie in `folder`."""
-    program = shutil.which("docker-registry", path=_programs())
-    if program is None:
-        lack("Debian's docker-registry is not installed")
-    port = free_port()
-    settings: dict[str, Any] = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
-        "http": {"addr": f"{HOST}:{port}"},
-    }
-    if with_login:
-        hashed = bcrypt.hashpw(Registry.PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-        (folder / "htpasswd").write_text(f"{Registry.USER}:{hashed}\n")
-        settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
-    (folder / "registry.yml").write_text(json.dumps(settings))  # JSON is YAML
-    with (folder / "registry.log").open("wb") as log:
-        process = subprocess.Popen([str(program), "serve", str(folder / "registry.yml")], stdout=log, stderr=log)
-    with ended(process):
-        assert listens(port, process), _tail(folder / "registry.log")
-        yield Registry(f"{HOST}:{port}", folder)
 
 
 @dataclass(frozen=True)

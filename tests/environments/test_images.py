@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, clients, docker_engine, registry
+from engines import Engine, base_image, clients, docker_engine
 from mlmake.environments.context import Context
 from mlmake.environments.images import Recipe, build_argv, built, fact, id_argv, present, pull_argv, pulled
 from mlmake.errors import SoftwareError, SoftwareUnavailable
 from mlmake.model.docker import Ran, Run
 from mlmake.state.hashing import hash_file
+from registries import registry
 
 Speak = Callable[[Mapping[str, str]], Run]
 
@@ -77,9 +78,9 @@ def test_what_is_asked() -> None:
     assert pull_argv("x:1") == ("docker", "pull", "--quiet", "x:1")
     made = Recipe(environment="ML (GPU)", dockerfile="Dockerfile.gpu", digest="ab12")
     assert made.tag == "mlmake/ml-gpu:ab12"
-    assert build_argv(made, "/work/") == (
+    assert build_argv(made, "/home/ann/ml/") == (
         *("docker", "build", "--force-rm", "--tag", "mlmake/ml-gpu:ab12", "--label", "mlmake.context=ab12"),
-        *("--file", "/work/Dockerfile.gpu", "/work/"),
+        *("--file", "/home/ann/ml/Dockerfile.gpu", "/home/ann/ml/"),
     )
     assert Recipe(environment="größe", dockerfile="D", digest="1").tag == "mlmake/gr-e:1"
     assert Recipe(environment="日本", dockerfile="D", digest="1").tag == "mlmake/environment:1"

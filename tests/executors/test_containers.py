@@ -207,11 +207,11 @@ FOREIGN = "sh is no program that this machine can run; take an image for its pla
         ),
         (127, "mlmake: 1: exec: sh: not found", MISSING),  # dash
         (127, "mlmake: line 1: exec: sh: not found", MISSING),  # bash
-        (127, "mlmake: line 1: /work/sh: cannot execute: required file not found", MISSING),
+        (127, "mlmake: line 1: /home/ann/sh: cannot execute: required file not found", MISSING),
         (126, "mlmake: 1: exec: sh: Permission denied", FORBIDDEN),
         (126, "mlmake: line 1: exec: /etc: cannot execute: Is a directory", FORBIDDEN),
         (126, "mlmake: 1: exec: sh: Exec format error", FOREIGN),
-        (126, "mlmake: line 1: /work/sh: Success", FOREIGN),
+        (126, "mlmake: line 1: /home/ann/sh: Success", FOREIGN),
     ],
 )
 def test_what_cannot_start(code: int, line: str, problem: str) -> None:
