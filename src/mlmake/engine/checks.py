@@ -43,11 +43,7 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
         compute = project.computes.get(on or step.spec.compute)
         if compute is not None:
             _check_compute(project, compute, where)
-        if step.spec.environment != "system":
-            raise NotYetError(
-                f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
-                hint="leave 'environment' out to run with the Python that runs mlmake",
-            )
+        _check_environment(project, compute, step, where)
         remote = [output for output in step.outputs if output.location.is_remote]
         if remote and step.spec.in_place:
             raise UsageError(
@@ -61,16 +57,32 @@ def _check_compute(project: Project, compute: Compute, where: str) -> None:
         for member in compute.options["of"]:
             if member in project.computes:
                 _check_compute(project, project.computes[member], where)
-    elif compute.kind not in ("local", "ssh"):
-        raise NotYetError(
-            f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-            "and this version of mlmake runs steps here and over SSH only",
-            hint='set compute = "local" to run it here',
-        )
     if compute.options.get("fetch") == "needed":
         raise NotYetError(
             f'compute.{compute.name}: fetch = "needed" cannot be done by this version of mlmake',
             hint="leave it out: outputs come back when their step has ended",
+        )
+
+
+def _check_environment(project: Project, compute: Compute | None, step: Step, where: str) -> None:
+    """An image needs a target with containers, and such a target an image."""
+    environment = project.environments.get(step.spec.environment)
+    has_image = environment is not None and environment.base in ("image", "dockerfile")
+    if compute is not None and compute.kind == "docker":
+        if not has_image:
+            raise UsageError(
+                f"{where}: compute target {compute.name!r} has containers, and no image is named for the step",
+                hint="give it an environment with an `image` or a `dockerfile`",
+            )
+    elif has_image:
+        raise UsageError(
+            f"{where}: environment {step.spec.environment!r} is an image, which needs a compute target of kind docker",
+            hint='declare one: [compute.box] kind = "docker"',
+        )
+    elif step.spec.environment != "system":
+        raise NotYetError(
+            f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
+            hint="leave 'environment' out to run with the Python that runs mlmake",
         )
 
 

@@ -207,9 +207,11 @@ class Jobs:
             self._submitted(attempt, job, Submitted("", refusal(job, error)))
             return
         if target.is_here:
-            self._submitted(attempt, job, submitted(target, job))
+            self._submitted(attempt, job, submitted(target, self._home.root, job))
         else:
-            self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
+            self._apart.do(
+                partial(submitted, target, self._home.root, job), partial(self._submitted, attempt, job), is_slow=True
+            )
 
     def _submitted(self, attempt: Attempt, job: Job, told: Submitted) -> None:
         if told.problem:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mlmake.engine.attempt import Attempt, Queued
+from mlmake.engine.images import image_of
 from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for, shipped_job
 from mlmake.engine.shipping import Places, shipment
@@ -17,7 +18,7 @@ from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Spares, stage
 from mlmake.engine.targets import Target
 from mlmake.environments.base import Software
-from mlmake.errors import HostError
+from mlmake.errors import HostError, MlmakeError
 from mlmake.home import Home
 from mlmake.model.job import Job
 from mlmake.model.project import Project
@@ -86,7 +87,11 @@ class Starter:
             attempt.step_run.log,
             attempt.lease.gpus,
         )
-        return job if target.is_here else shipped_job(job, call, attempt.step.spec.timeout)
+        if target.is_here:
+            return job
+        environment = self._project.environments.get(attempt.step.spec.environment)
+        goes = shipped_job(job, call, attempt.step.spec.timeout)
+        return replace(goes, environment=environment, gpus=attempt.lease.gpus)
 
     def prepare(self, attempt: Attempt, job: Job, target: Target) -> Job:
         """Make an attempt's places, and gather what goes along with its job. Raises OSError."""
@@ -116,12 +121,16 @@ class Starter:
         return tuple(os.path.join(self._project.root, places.inside(path)) for path in paths)
 
 
-def submitted(target: Target, job: Job) -> Submitted:
-    """Hand a job to its target; for any thread."""
+def submitted(target: Target, root: str, job: Job) -> Submitted:
+    """Hand a job to its target, once the image is there that it may want; for any thread."""
     try:
+        if target.executor.traits.containers and job.environment:
+            job = replace(job, image=image_of(job.environment, root, target.executor))
         return Submitted(target.executor.submit(job))
     except HostError as error:
         return Submitted("", error.message, is_lost=True)
+    except MlmakeError as error:
+        return Submitted("", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
     except OSError as error:
         return Submitted("", refusal(job, error))
 

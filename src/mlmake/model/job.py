@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlmake.model.project import Environment
 from mlmake.model.resources import Resources
 
 
@@ -36,6 +37,7 @@ class Shipment:
         folders: folders to be made, relative to the job's folder.
         outputs: what comes back: path relative to the job's folder -> absolute path on this machine.
         search: folders for Python's search path, relative to the job's folder.
+        inputs: what the job is not to write to, relative to its folder.
         is_new: a job of that name which has ended is no answer: run it again.
     """
 
@@ -44,6 +46,7 @@ class Shipment:
     folders: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     search: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     is_new: bool = False
 
 
@@ -58,6 +61,8 @@ class Job:
         folder: absolute working folder; "" with a shipment.
         log: absolute path of the file that takes stdout and stderr as they come.
         resources: what the target sets aside for it.
+        gpus: those that it may use, by index.
+        environment: what it runs in, where its target has containers; `image` is the id of its image then.
         timeout: seconds after which it is ended where it runs, even if nobody watches; 0 for none.
         shipment: what goes along, where the target does not share this machine's disk.
     """
@@ -68,6 +73,9 @@ class Job:
     folder: str
     log: str
     resources: Resources = Resources()
+    gpus: tuple[int, ...] = ()
+    environment: Environment | None = None
+    image: str = ""
     timeout: float = 0.0
     shipment: Shipment | None = None
 
