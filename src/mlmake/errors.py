@@ -10,6 +10,7 @@ MlmakeError                     message, hint (the next move), exit code
 │   ├── StoreMissing     2      a file that is to be read is not there
 │   ├── StoreChanged     2      a file was replaced by another version while it was wanted
 │   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
+├── EnvironmentFailed    1      the software of a step cannot be made: its installer says no, or something is lacking
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
@@ -84,6 +85,16 @@ class StoreChanged(StoreError):
 
 class StoreUnavailable(StoreError):
     """A datastore is busy or out of reach: the same call may go well later."""
+
+
+class EnvironmentFailed(MlmakeError):
+    """The software of a step cannot be made; `words` are the last that its installer said."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", words: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.words = words
 
 
 class BuildFailed(MlmakeError):

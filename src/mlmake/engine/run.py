@@ -18,7 +18,6 @@ from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.slots import Slots, here
-from mlmake.environments.system import System
 from mlmake.errors import StoreError
 from mlmake.executors.base import Executor
 from mlmake.home import Home
@@ -115,7 +114,7 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             check_supported(project, scope.steps)
             check_room(scope.steps, slots)
         clear_up(home, connection, sink)
-        with closing(Ledger(project, connection, System(), whole=not scope.is_narrow)) as ledger:
+        with closing(Ledger(project, connection, whole=not scope.is_narrow)) as ledger:
             plan = _plan(ledger, chosen, scope, request)
             if not request.keep_going:
                 check_inputs(project, plan.verdicts)
@@ -184,7 +183,7 @@ def _dry_run(
     sink: Sink,
     began: float,
 ) -> Summary:
-    with closing(Ledger(scope.project, connection, System(), whole=not scope.is_narrow)) as ledger:
+    with closing(Ledger(scope.project, connection, whole=not scope.is_narrow)) as ledger:
         plan = _plan(ledger, chosen, scope, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
     return Summary(fresh=plan.fresh, blocked=len(plan.blocked), seconds=time.monotonic() - began)
@@ -212,7 +211,7 @@ def _run(
     number = _begin(ledger, connection, request, plan)
     executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
     with _sharing(ledger) as sharing:
-        jobs = Jobs(project, number, ledger, executor, slots, System(), sink, sharing)
+        jobs = Jobs(project, number, ledger, executor, slots, sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:
