@@ -10,6 +10,8 @@ MlmakeError                     message, hint (the next move), exit code
 │   ├── StoreMissing     2      a file that is to be read is not there
 │   ├── StoreChanged     2      a file was replaced by another version while it was wanted
 │   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
+├── HostError            2      a host says no, and would again: unknown key, no access, no python3
+│   └── HostUnavailable  2      try again: the host is down or the connection was lost
 ├── EnvironmentFailed    1      the software of a step cannot be made: its installer says no, or something is lacking
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
@@ -85,6 +87,14 @@ class StoreChanged(StoreError):
 
 class StoreUnavailable(StoreError):
     """A datastore is busy or out of reach: the same call may go well later."""
+
+
+class HostError(MlmakeError):
+    """A host of a compute target says no, and would say it again."""
+
+
+class HostUnavailable(HostError):
+    """A host is out of reach: the same call may go well later."""
 
 
 class EnvironmentFailed(MlmakeError):

@@ -77,7 +77,10 @@ ENVIRONMENTS = Registry(
 EXECUTORS = Registry(
     "compute kind",
     "mlmake.executors",
-    {"local": "mlmake.executors.process:ProcessExecutor"},
+    {
+        "local": "mlmake.executors.process:ProcessExecutor",
+        "ssh": "mlmake.executors.host:HostExecutor",
+    },
 )
 
 _FSSPEC = "mlmake.stores.remote:RemoteDrive"

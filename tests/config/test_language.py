@@ -140,6 +140,7 @@ def test_targets_and_environments() -> None:
     project = read(WHOLE)
     offers = Resources(cpus=16, gpus=2, memory=64 * 2**30, named={"licence": 2})
     ssh = {"host": "gpubox", "user": "me", "port": 22, "key": "~/.ssh/id", "root": "/scratch/mlmake", "fetch": "always"}
+    ssh |= {"config": "", "known_hosts": ""}
     docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)}
     assert project.computes == {
         "gpubox": Compute(name="gpubox", kind="ssh", offers=offers, options=ssh),
@@ -190,7 +191,8 @@ def test_defaults() -> None:
 
 def test_defaults_of_a_target() -> None:
     project = read("[compute.box]\nkind = 'ssh'\nhost = 'b'\n[s]\nscript = 's.py'")
-    ssh = {"host": "b", "user": "", "port": 0, "key": "", "root": "~/.mlmake", "fetch": "needed"}
+    ssh = {"host": "b", "user": "", "port": 0, "key": "", "config": "", "known_hosts": "", "root": "~/.mlmake"}
+    ssh["fetch"] = "always"
     assert project.computes["box"] == Compute(name="box", kind="ssh", offers=None, options=ssh)
     assert project.computes.keys() == {"box"}, "'local' needs no table"
 

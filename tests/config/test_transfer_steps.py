@@ -11,7 +11,7 @@ from mlmake.engine.request import call_for
 from mlmake.environments.system import System
 from mlmake.kinds.transfer import Transfer
 from mlmake.model.step import Step
-from mlmake.state.fingerprint import _declared_facts
+from mlmake.state.declared import declared_facts
 
 STORES = """
 [datastores]
@@ -147,7 +147,11 @@ outputs = { b = 's3://acme/models/' }
 def test_the_command_line_names_places_and_no_secret() -> None:
     made = step("['lake://in/*.csv', 'x.csv']", "lake://out/")
     call = call_for(
-        made, {"a": ("s3://acme/flights/in/1.csv",)}, {"b": "/project/.mlmake/staging/s/out"}, "/project", System()
+        made,
+        {"a": ("s3://acme/flights/in/1.csv",)},
+        {"b": "/project/.mlmake/staging/s/out"},
+        "/project",
+        System().python,
     )
     assert made.spec.kind.argv(call) == (
         *(sys.executable, "-E", "-P", "-m", "mlmake.services.transfer"),
@@ -156,4 +160,4 @@ def test_the_command_line_names_places_and_no_secret() -> None:
 
 
 def test_the_python_that_does_it_is_no_fact() -> None:
-    assert set(_declared_facts(step("a", "b").spec, System())) == {"kind", "args"}
+    assert set(declared_facts(step("a", "b").spec)) == {"kind", "args"}

@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from mlmake.executors import guard, process
+from mlmake.executors import process
 from mlmake.executors.base import Executor
 from mlmake.executors.fake import FakeExecutor
 from mlmake.executors.process import ProcessExecutor
 from mlmake.model.job import Finished, Job
+from mlmake.transports.agent import guard
 from projects import PATIENCE, until
 
 FOREVER = "while :; do sleep 0.05; done"
@@ -261,7 +262,8 @@ def test_standard_input_is_empty(here: Processes) -> None:
 @pytest.mark.parametrize("code", [0, 1, 3, 127, 255])
 def test_exit_codes(rig: Rig, code: int) -> None:
     handle = rig.executor.submit(rig.exits(code))
-    assert rig.end(handle) == Finished(handle, code)
+    finished = rig.end(handle)
+    assert (finished.handle, finished.exit_code, finished.problem) == (handle, code, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlmake.engine import jobs
+from mlmake.engine import attempt, jobs
 from mlmake.engine.slots import Lease, Slots, here
 from mlmake.errors import UsageError
 from mlmake.executors import process
@@ -39,7 +42,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Play], None]:
                     Path(job.folder, path).write_text(job.name)
             return code
 
-        monkeypatch.setattr(process, "ProcessExecutor", lambda token: FakeExecutor(written))
+        monkeypatch.setattr(process.ProcessExecutor, "of", lambda *_: FakeExecutor(written))
 
     return install
 
@@ -47,7 +50,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Play], None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits between attempts, and between asking and killing."""
-    monkeypatch.setattr(jobs, "_FIRST_DELAY", 0.01)
+    monkeypatch.setattr(attempt, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(jobs, "GRACE", 0.2)
 
 
@@ -102,8 +105,8 @@ def test_the_last_attempt_s_failure_is_the_step_s(project: Folder, quick: None) 
 def test_pauses_grow_to_half_a_minute(
     project: Folder, fake: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "_FIRST_DELAY", 0.001)
-    monkeypatch.setattr(jobs, "_LONGEST_DELAY", 0.005)
+    monkeypatch.setattr(attempt, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(attempt, "_LONGEST_PAUSE", 0.005)
     fake(lambda job: 1)
     project.steps('[bad]\ncommand = "true"\nretries = 5')
     delays = [event.delay for event in project.build().of(StepRetried)]
@@ -111,7 +114,7 @@ def test_pauses_grow_to_half_a_minute(
 
 
 def test_others_run_while_one_rests(project: Folder, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_FIRST_DELAY", 0.3)
+    monkeypatch.setattr(attempt, "_FIRST_PAUSE", 0.3)
     project.steps("""
         [flaky]
         command = "[ -e ../other ]"
@@ -194,7 +197,7 @@ def test_an_executor_that_breaks_ends_the_build(project: Folder, monkeypatch: py
         def wait(self, handles: object, timeout: float | None) -> list[Finished]:
             raise RuntimeError("the cluster is gone")
 
-    monkeypatch.setattr(process, "ProcessExecutor", lambda token: Broken(lambda job: None))
+    monkeypatch.setattr(process.ProcessExecutor, "of", lambda *_: Broken(lambda job: None))
     project.steps(independent(1))
     with pytest.raises(RuntimeError, match="the cluster is gone"):
         project.build()
@@ -205,7 +208,7 @@ def test_a_lost_exit_code_fails_the_step(project: Folder, monkeypatch: pytest.Mo
         def wait(self, handles: object, timeout: float | None) -> list[Finished]:
             return [Finished(each.handle, 0, "it was lost") for each in super().wait(handles, timeout)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(process, "ProcessExecutor", lambda token: Lossy(lambda job: 0))
+    monkeypatch.setattr(process.ProcessExecutor, "of", lambda *_: Lossy(lambda job: 0))
     project.steps(independent(1))
     assert project.build().message("s0") == "it was lost"
 
@@ -314,7 +317,7 @@ def test_keep_going_leaves_what_was_fresh_below_a_failure(project: Folder) -> No
 
 
 def test_one_that_rests_is_not_tried_again_after_a_failure(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_FIRST_DELAY", 3600.0)
+    monkeypatch.setattr(attempt, "_FIRST_PAUSE", 3600.0)
     project.steps("""
         [flaky]
         command = "exit 1"
@@ -638,3 +641,22 @@ def test_an_output_that_cannot_be_read_fails_the_step(project: Folder) -> None:
     built = project.build()
     assert built.failed == ["pipe"]
     assert "cannot read its output" in built.message("pipe")
+
+
+def test_two_builds_share_the_gpus_of_a_machine(project: Folder, tmp_path: Path) -> None:
+    text = """
+        [compute.local]
+        gpus = 1
+        [train]
+        command = "mkdir {folder}/gpu-$CUDA_VISIBLE_DEVICES && sleep 0.2 && rmdir {folder}/gpu-$CUDA_VISIBLE_DEVICES"
+        matrix = {{ n = [1, 2, 3] }}
+        resources = {{ gpus = 1 }}
+    """
+    project.steps(text.format(folder=tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(Path(project.root) / "pipelines.toml", other)
+    command = [sys.executable, "-m", "mlmake", "--quiet"]
+    beside = subprocess.Popen(command, cwd=other)
+    assert project.build().failed == []
+    assert beside.wait(60) == 0

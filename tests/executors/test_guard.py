@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from mlmake.executors import guard
+from mlmake.transports.agent import guard
 from projects import kill, until
 
 FOREVER = "while :; do sleep 0.05; done"

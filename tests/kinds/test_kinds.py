@@ -284,7 +284,7 @@ outputs = { o = "out/" }
     )
     step = project.steps["p.s[fold=0]"]
     inputs = {"scores": ("/project/in.csv", "/else/b.csv")}
-    filled = call_for(step, inputs, {"o": "/project/stage/o"}, "/project", System())
+    filled = call_for(step, inputs, {"o": "/project/stage/o"}, "/project", System().python)
     job = job_for(project, step, filled, environment_for(project, System()), 1, "log")
     flags = ("--scores", "in.csv", "/else/b.csv", "--o", "stage/o/", "--depth", "8", "--fold", "0")
     assert job.argv[2:] == ("s.py", *flags)

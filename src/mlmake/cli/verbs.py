@@ -16,6 +16,8 @@ COMMANDS = (
     "restore",
     "clean",
     "cache",
+    "compute",
+    "run",
     "init",
     "completion",
 )

@@ -105,6 +105,8 @@ def _check_compute(scope: Scope, compute: Compute, targets: set[str]) -> None:
             _check_name(scope, member, targets, where, "compute target")
             if member == compute.name:
                 scope.problems.tell(where, f"{member!r} cannot name itself")
+            elif key == "of" and (known := scope.project.computes.get(member)) and known.kind == "pool":
+                scope.problems.tell(where, f"{member!r} is a pool itself: name its members")
         if key in compute.options and not said and key == "of":
             scope.problems.tell(where, "a pool needs one or more members")
 

@@ -106,8 +106,10 @@ class SshTable(OffersTable):
     user: str = setting("The user to log in as.", "")
     port: Count = setting("The port of sshd.", 0)
     key: str = setting("A private key file.", "")
+    config: str = setting("An SSH configuration to use in place of ~/.ssh/config.", "")
+    known_hosts: str = setting("A file of host keys to use in place of ~/.ssh/known_hosts.", "")
     root: str = setting("The folder on the host that holds all that mlmake writes there.", "~/.mlmake")
-    fetch: Fetch = setting("When outputs come back: `always` or `needed`.", "needed")
+    fetch: Fetch = setting("When outputs come back: `always`; `needed` is to come.", "always")
 
 
 @dataclass(frozen=True, kw_only=True)

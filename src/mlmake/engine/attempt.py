@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mlmake.engine.ledger import Contents, Moment
 from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Stage
-from mlmake.errors import StoreError
+from mlmake.engine.targets import Target
+from mlmake.errors import HostError, StoreError
+from mlmake.model.caching import Link
+from mlmake.model.job import Finished
 from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 from mlmake.state.cache import Action
-from mlmake.state.objects import FOLDERS, Objects
+from mlmake.state.objects import FILES, FOLDERS, Objects
 
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 INLINE = 8 << 20
 """Outputs of fewer bytes are hashed, or brought out of the cache, at once: to hand them to a thread would cost more."""
 
@@ -49,7 +53,10 @@ class Queued:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt of a step from its start to its end."""
+    """One attempt of a step from its start to its end.
+
+    `outputs` are what is to be brought from a target that is elsewhere: path there -> place here.
+    """
 
     queued: Queued
     lease: Lease
@@ -57,12 +64,37 @@ class Attempt:
     before: Moment
     step_run: StepRun
     deadline: float | None
+    target: Target
+    handle: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
     timed_out: bool = False
     restored: Action | None = None
 
     @property
     def step(self) -> Step:
         return self.queued.step
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all other running ones."""
+        return self.target.name, self.handle
+
+    def cancel(self, grace: float) -> None:
+        self.target.executor.cancel(self.handle, grace)
+
+    def forget(self) -> None:
+        """Let its target let go of it."""
+        if self.handle:
+            self.target.executor.forget(self.handle)
+
+    def note_use(self, finished: Finished) -> None:
+        """Remember what its job used."""
+        cpu, peak = finished.cpu_seconds, finished.peak_memory
+        self.step_run = replace(self.step_run, cpu_seconds=cpu, peak_memory=peak)
+
+    def lease_back(self) -> None:
+        """Free what it had taken."""
+        self.target.slots.give(self.lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +107,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """What an attempt wrote, or why it could not be read."""
+    """What an attempt wrote, or why it could not be read; `is_elsewhere` where it waits at its target."""
 
     attempt: Attempt
     contents: Contents | None
     problem: str = ""
+    is_elsewhere: bool = False
 
 
 def hashed(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents]) -> Hashed:
@@ -91,6 +124,35 @@ def hashed(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents]) 
     except OSError as error:
         what = "bring" if attempt.restored else "read its output"
         return Hashed(attempt, None, f"cannot {what} {error.filename}: {error.strerror}")
+
+
+def collected(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents], objects: Objects) -> Hashed:
+    """Bring what an attempt wrote elsewhere, then hash it."""
+
+    def bring(digest: str, target: str, executable: bool) -> bool:
+        is_here = objects.kind_of(digest) == FILES
+        if is_here:
+            objects.bring_file(digest, target, Link.COPY, executable)
+        return is_here
+
+    try:
+        attempt.target.executor.collect(attempt.handle, attempt.outputs, bring)
+    except HostError as error:
+        return Hashed(attempt, None, error.message, is_elsewhere=True)
+    except OSError as error:
+        return Hashed(attempt, None, f"cannot bring what it wrote: {error.strerror or error} ({error.filename})", True)
+    problem = unwritten(attempt)
+    return Hashed(attempt, None, problem) if problem else hashed(attempt, hash_)
+
+
+def unwritten(attempt: Attempt) -> str:
+    """What an attempt that ended well did not write, in words; "" if it wrote everything."""
+    missing = attempt.stage.missing()
+    if not missing:
+        return ""
+    names = ", ".join(f"{output.name} ({output.location.text})" for output in missing)
+    hint = "" if attempt.step.spec.in_place else "; it must write to the path that it is handed"
+    return f"it ended well but did not write its output {names}{hint}"
 
 
 def is_as_kept(contents: Contents, action: Action) -> bool:
@@ -110,6 +172,11 @@ def discarded(attempt: Attempt, message: str) -> str:
 def deadline(step: Step) -> float | None:
     """When an attempt that starts now is to be ended, by the monotonic clock."""
     return time.monotonic() + step.spec.timeout if step.spec.timeout else None
+
+
+def pause_after(attempt: int) -> float:
+    """Seconds to wait after a failed attempt before the next."""
+    return min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
 
 
 def note(log: str, message: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mlmake.engine.slots import Slots
-from mlmake.errors import MissingInputError, NotYetError, UsageError
+from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
 from mlmake.home import Home
-from mlmake.model.project import Project
+from mlmake.model.project import Compute, Environment, Project
 from mlmake.model.reason import Cause, State, Verdict
 from mlmake.model.step import Step
 
-_GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.VARIABLE_MISSING)
+_GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.SOURCE_MISSING, Cause.VARIABLE_MISSING)
+_IMAGES = ("image", "dockerfile")
 
 
 def project_token(home: Home) -> str:
@@ -29,28 +30,72 @@ def check_not_inside(home: Home) -> None:
         )
 
 
-def check_supported(project: Project, steps: Sequence[Step]) -> None:
-    """Refuse what is declared rightly but cannot be done yet. Raises NotYetError that names it."""
+def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> None:
+    """Refuse what is declared rightly but cannot be done yet. Raises UsageError, NotYetError that names it.
+
+    `on` is a compute target for all of them.
+    """
+    if on and on != "local" and on not in project.computes:
+        near = nearest(on, ["local", *project.computes])
+        hint = f"did you mean {near!r}?" if near else "`mlmake compute list` lists them"
+        raise UsageError(f"unknown compute target {on!r}", hint=hint)
     for step in steps:
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
-        compute = project.computes.get(step.spec.compute)
-        if compute is not None and compute.kind != "local":
-            raise NotYetError(
-                f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-                "and this version of mlmake runs steps on this machine only",
-                hint='set compute = "local" to run it here',
-            )
-        if step.spec.environment != "system":
-            raise NotYetError(
-                f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
-                hint="leave 'environment' out to run with the Python that runs mlmake",
-            )
+        compute = project.computes.get(on or step.spec.compute)
+        if compute is not None:
+            _check_compute(project, compute, where)
+        environment = project.environments.get(step.spec.environment)
+        if environment is not None and not step.spec.delivers:
+            _check_environment(environment, set(_kinds(project, on or step.spec.compute)), where)
         remote = [output for output in step.outputs if output.location.is_remote]
         if remote and step.spec.in_place:
             raise UsageError(
                 f"{where}: an in_place step cannot write to {remote[0].location.text!r}",
                 hint="let it write to the path that it is handed, or copy its output in a step of its own",
             )
+
+
+def _check_compute(project: Project, compute: Compute, where: str) -> None:
+    if compute.kind == "pool":
+        for member in compute.options["of"]:
+            if member in project.computes:
+                _check_compute(project, project.computes[member], where)
+    elif compute.kind not in ("local", "ssh"):
+        raise NotYetError(
+            f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
+            "and this version of mlmake runs steps here and over SSH only",
+            hint='set compute = "local" to run it here',
+        )
+    if compute.options.get("fetch") == "needed":
+        raise NotYetError(
+            f'compute.{compute.name}: fetch = "needed" cannot be done by this version of mlmake',
+            hint="leave it out: outputs come back when their step has ended",
+        )
+
+
+def _check_environment(environment: Environment, kinds: set[str], where: str) -> None:
+    """Whether what a step runs in fits to where it runs, by the kinds of its targets."""
+    if environment.base in _IMAGES:
+        if kinds != {"docker"}:
+            raise UsageError(
+                f"{where}: environment {environment.name!r} is an image and needs a compute target of kind docker",
+                hint="name one in 'compute', or give the environment a 'python' or 'conda' instead",
+            )
+    elif kinds != {"local"}:
+        raise NotYetError(
+            f"{where}: environment {environment.name!r} can be made on this machine only by this version of mlmake",
+            hint="leave 'environment' out there to run with the python3 of the host",
+        )
+
+
+def _kinds(project: Project, target: str) -> Iterator[str]:
+    """The kinds of a target, or of all members of a pool."""
+    compute = project.computes.get(target)
+    if compute is not None and compute.kind == "pool":
+        for member in compute.options["of"]:
+            yield from _kinds(project, member)
+    else:
+        yield compute.kind if compute else "local"
 
 
 def check_room(steps: Sequence[Step], slots: Slots) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-import socket
-import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +15,7 @@ from mlmake.engine.attempt import (
     Queued,
     Remaining,
     Result,
+    collected,
     damaged,
     deadline,
     describe_exit,
@@ -27,19 +25,21 @@ from mlmake.engine.attempt import (
     is_small,
     is_small_in,
     note,
+    pause_after,
+    unwritten,
 )
+from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.preparing import Preparing
-from mlmake.engine.request import call_for, environment_for, job_for
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.staging import Spares, stage
-from mlmake.environments.base import Software
+from mlmake.engine.starting import Starter, Submitted, refusal, submitted
+from mlmake.engine.targets import Target, Targets, Watchers
 from mlmake.errors import MlmakeError, StoreError
-from mlmake.executors.base import Executor
+from mlmake.executors.base import Setting
 from mlmake.home import Home
 from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
-from mlmake.model.job import Finished
+from mlmake.model.job import Finished, Job
 from mlmake.model.project import Project
 from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
@@ -47,7 +47,7 @@ from mlmake.model.step import Step
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+_POLL = 0.5
 
 
 class Jobs:
@@ -58,33 +58,29 @@ class Jobs:
         project: Project,
         run: int,
         ledger: Ledger,
-        executor: Executor,
+        setting: Setting,
         slots: Slots,
-        software: Software,
         sink: Sink,
         sharing: Sharing | None = None,
     ) -> None:
         self._sharing = sharing
         self._project = project
         self._home = Home(project.root)
-        self._run = run
         self._ledger = ledger
-        self._executor = executor
-        self._slots = slots
-        self._software = software
-        self._environment = environment_for(project, software)
+        self._starter = Starter(project, run, ledger)
         self._sink = sink
-        self._host = socket.gethostname()
-        self._spares = Spares()
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
-        self._running: dict[str, Attempt] = {}
+        self._running: dict[tuple[str, str], Attempt] = {}
         self._started: list[StepStarted] = []
         self._apart = Apart()
-        self._preparing = Preparing(ledger, sharing, self._apart, sink, self._make_ready, self._fail_unstarted)
+        told = replace(setting, is_stopping=lambda: self._cancelling)
+        self._targets = Targets(project, told, slots, self._apart, sink)
+        equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
+        to = self._make_ready, self._fail_unstarted
+        self._preparing = Preparing(ledger, sharing, equipping, self._apart, sink, *to)
         self._results: list[Result] = []
-        self._watcher = threading.Thread(target=self._watch, name="mlmake-wait", daemon=True)
-        self._closed = False
+        self._watchers = Watchers(self._handles, self._ended, self._apart.fail)
         self._is_cache_told = False
         self._cancelling = False
         self.edited: list[str] = []
@@ -110,7 +106,7 @@ class Jobs:
         if self._preparing.restorable:
             self._restore(self._preparing.restorable.popleft())
         is_idle = not self._results and not self._preparing.restorable
-        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting)
+        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting or self._queue)
         if is_patient:
             self._ledger.save()
         self._apart.take(is_patient=is_patient, seconds=self._patience())
@@ -123,19 +119,20 @@ class Jobs:
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
         self._preparing.drop()
+        self._targets.let_go()
         self._queue.clear()
         resting, self._resting = self._resting, []
         for queued in resting:
             tried = replace(queued, number=queued.number - 1)
-            self._end_badly(self._new_step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
+            self._end_badly(self._starter.step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
 
     def cancel(self, grace: float) -> None:
         """End everything."""
         self._cancelling = True
         self._apart.stop()
         self.drop_queued()
-        for handle in list(self._running):
-            self._executor.cancel(handle, grace)
+        for attempt in list(self._running.values()):
+            attempt.cancel(grace)
 
     def nudge(self) -> None:
         """Make `wait` return soon; may be called from a signal handler."""
@@ -143,18 +140,25 @@ class Jobs:
 
     def close(self) -> None:
         """End the threads, and processes if any are left."""
-        self._closed = True
-        self._executor.wake()
-        if self._watcher.is_alive():
-            self._watcher.join()
+        self._targets.hang_up()
+        self._watchers.close()
         self._apart.close()
-        self._executor.close()
-        self._spares.close()
+        self._targets.close()
+        self._starter.spares.close()
 
     # Starting.
 
     def _make_ready(self, queued: Queued) -> None:
-        heapq.heappush(self._queue, queued)
+        self._targets.reach(queued.step, partial(self._enqueue, queued))
+
+    def _enqueue(self, queued: Queued) -> None:
+        targets = self._targets.of(queued.step)
+        if any(not target.slots.lacks(queued.step.spec.resources) for target in targets):
+            heapq.heappush(self._queue, queued)
+        elif targets:
+            self._fail_unstarted(queued, "no target offers what it asks for")
+        else:
+            self._fail_unstarted(queued, self._targets.problem(queued.step))
 
     def _start_ready(self) -> None:
         now = time.monotonic()
@@ -164,74 +168,90 @@ class Jobs:
         waiting = []
         while self._queue:
             queued = heapq.heappop(self._queue)
-            lease = self._slots.take(queued.step.spec.resources)
-            if lease is not None:
-                self._start(queued, lease)
-            else:
+            if not self._start_somewhere(queued):
                 waiting.append(queued)
-                if self._slots.is_full:
+                if self._targets.are_full:
                     break
         for queued in waiting:
             heapq.heappush(self._queue, queued)
 
-    def _start(self, queued: Queued, lease: Lease) -> None:
+    def _start_somewhere(self, queued: Queued) -> bool:
+        """Start a step on the first of its targets that has room."""
+        for target in self._targets.of(queued.step):
+            lease = target.slots.take(queued.step.spec.resources)
+            if lease is not None:
+                self._start(queued, target, lease)
+                return True
+        return False
+
+    def _start(self, queued: Queued, target: Target, lease: Lease) -> None:
         step = queued.step
-        step_run = self._new_step_run(queued)
         try:
             before = self._ledger.look(step)
-            is_here = not self._ledger.needs(step)
+            is_here = not (before.fingerprint.unbuilt or self._ledger.needs(step))
         except StoreError as error:
-            self._slots.give(lease)
+            target.slots.give(lease)
             self._fail_unstarted(queued, error.message)
             return
         if before.fingerprint.missing or not is_here:
-            self._slots.give(lease)
+            target.slots.give(lease)
             if before.fingerprint.missing:
                 self._fail_unstarted(queued, "; ".join(map(str, before.fingerprint.missing)))
             else:
                 self._preparing.fetch(queued)  # there is another version by now
             return
-        place = stage(self._home, step, self._run, self._spares)
-        call = call_for(step, before.fingerprint.paths, place.outputs, self._project.root, self._software)
-        job = job_for(self._project, step, call, self._environment, queued.number, step_run.log, lease.gpus)
+        attempt = self._starter.attempt(queued, target, lease, before)
+        job = self._starter.job(attempt, target)
         try:
-            os.makedirs(os.path.dirname(job.log), exist_ok=True)
-            place.prepare()
-            handle = self._executor.submit(job)
+            job = self._starter.prepare(attempt, job, target)
         except OSError as error:
-            with suppress(OSError):
-                place.discard()
-            about = f"{error.filename}: " if error.filename and error.filename != job.argv[0] else ""
-            self._slots.give(lease)
-            message = f"cannot start {job.argv[0]}: {about}{error.strerror or error}"
-            self._fail_unstarted(queued, message)
+            self._submitted(attempt, job, Submitted("", refusal(job, error)))
             return
-        self._follow(handle, Attempt(queued, lease, place, before, step_run, deadline(step)))
-        self._ledger.started(step_run)
-        self._started.append(StepStarted(step.id, "local", queued.number, step_run.log, queued.reasons, job.argv))
+        if target.is_here:
+            self._submitted(attempt, job, submitted(target, job))
+        else:
+            self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
 
-    def _follow(self, handle: str, attempt: Attempt) -> None:
-        self._running[handle] = attempt
-        if not self._watcher.is_alive():
-            self._watcher.start()
-        self._executor.wake()
+    def _submitted(self, attempt: Attempt, job: Job, told: Submitted) -> None:
+        if told.problem:
+            discarded(attempt, "")
+            attempt.lease_back()
+            if self._cancelling:
+                self._end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
+            elif not (told.is_lost and self._moved(attempt, told.problem)):
+                self._fail_unstarted(attempt.queued, told.problem)
+            return
+        attempt.handle, attempt.deadline = told.handle, deadline(attempt.step)
+        self._follow(attempt)
+        self._ledger.started(attempt.step_run)
+        ran, queued = attempt.step_run, attempt.queued
+        self._started.append(StepStarted(ran.step, ran.target, queued.number, ran.log, queued.reasons, job.argv))
+        if self._cancelling:
+            attempt.cancel(0)
 
-    def _new_step_run(self, queued: Queued) -> StepRun:
-        return StepRun(
-            run=self._run,
-            step=queued.step.id,
-            outcome=Outcome.RUNNING,
-            started=time.time(),
-            attempt=queued.number,
-            host=self._host,
-            log=self._home.log(self._run, queued.step.id, queued.number),
-            reasons=queued.reasons,
-        )
+    def _moved(self, attempt: Attempt, problem: str) -> bool:
+        """Start an attempt again on another member of its pool; False if there is none."""
+        self._targets.drop(attempt.target, problem)
+        if not self._targets.of(attempt.step) or self._cancelling:
+            return False
+        self._sink(Noticed(f"{self._project.shown(attempt.step.id)} starts again elsewhere: {problem}"))
+        self._enqueue(attempt.queued)
+        return True
+
+    def _follow(self, attempt: Attempt) -> None:
+        self._running[attempt.key] = attempt
+        self._watchers.watch(attempt.target)
+
+    def _handles(self, target: Target) -> list[str]:
+        return [handle for name, handle in tuple(self._running) if name == target.name]
+
+    def _ended(self, target: Target, finished: Finished) -> None:
+        self._apart.post(partial(self._finished, (target.name, finished.handle), finished))
 
     def _fail_unstarted(self, queued: Queued, message: str) -> None:
-        step_run = self._new_step_run(queued)
+        step_run = self._starter.step_run(queued)
         note(os.path.join(self._project.root, step_run.log), message)
-        self._end_badly(step_run, queued.step, Outcome.FAILED, message)
+        self._end_badly(step_run, queued.step, Outcome.FAILED, message.partition("\n")[0])
 
     # Restoring.
 
@@ -239,11 +259,10 @@ class Jobs:
         """Bring a step's outputs out of the cache; if they cannot be had after all, it runs."""
         assert queued.restorable, "only what was found in the cache is put here"
         before, action = queued.restorable
-        place = stage(self._home, queued.step, self._run, self._spares)
-        step_run = replace(self._new_step_run(queued), log=action.log)
-        attempt = Attempt(queued, Lease({}), place, before, step_run, None, restored=action)
+        attempt = self._starter.attempt(queued, self._targets.here, Lease({}), before)
+        attempt.restored, attempt.step_run = action, replace(attempt.step_run, log=action.log)
         try:
-            place.prepare()
+            attempt.stage.prepare()
         except OSError as error:
             self._settle(Hashed(attempt, None, str(error)))
             return
@@ -259,48 +278,42 @@ class Jobs:
 
     # Waiting.
 
-    def _watch(self) -> None:
-        """One thread for the whole target: passes what has finished to `wait`, and an error of the executor too."""
-        try:
-            while not self._closed:
-                for finished in self._executor.wait(tuple(self._running), None):
-                    self._apart.post(partial(self._finished, finished))
-        except Exception as error:
-            self._apart.fail(error)
-
     def _patience(self) -> float | None:
         due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
         due += [queued.not_before for queued in self._resting]
+        if self._queue and self._targets.here.slots.is_shared:
+            due.append(time.monotonic() + _POLL)  # another mlmake may give a GPU back
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for handle, attempt in self._running.items():
+        for attempt in self._running.values():
             if attempt.deadline and attempt.deadline <= now and not attempt.timed_out:
                 attempt.timed_out = True
-                self._executor.cancel(handle, GRACE)
+                attempt.cancel(GRACE)
 
     # Ending.
 
-    def _finished(self, finished: Finished) -> None:
-        attempt = self._running.pop(finished.handle)
-        self._slots.give(attempt.lease)
+    def _finished(self, key: tuple[str, str], finished: Finished) -> None:
+        attempt = self._running.pop(key)
+        attempt.lease_back()
+        attempt.note_use(finished)
         if self._cancelling:
             self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
-        elif finished.problem:
-            self._failed(attempt, finished.problem, finished.exit_code)
+        elif finished.is_lost and self._moved(attempt, finished.problem):
+            discarded(attempt, "")
         elif attempt.timed_out:
             self._failed(attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code)
+        elif finished.problem:
+            self._failed(attempt, finished.problem, finished.exit_code)
         elif finished.exit_code != 0:
             self._failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
-        elif missing := attempt.stage.missing():
-            names = ", ".join(f"{output.name} ({output.location.text})" for output in missing)
-            hint = "" if attempt.step.spec.in_place else "; it must write to the path that it is handed"
-            self._failed(attempt, f"it ended well but did not write its output {names}{hint}", 0)
+        elif attempt.target.is_here and (problem := unwritten(attempt)):
+            self._failed(attempt, problem, 0)
         else:
             if self._is_next_known(attempt.queued):
                 self._start_ready()  # the next one runs while this one is settled
-            self._hash(attempt, is_small(attempt.stage))
+            self._hash(attempt, attempt.target.is_here and is_small(attempt.stage))
             self._tell_started()
 
     def _is_next_known(self, ended: Queued) -> bool:
@@ -324,7 +337,11 @@ class Jobs:
             self._settle(Hashed(attempt, None, error.message))
             return
         look = partial(self._ledger.hash_apart, going=going, progress=self._apart.go_on)
-        self._apart.do(partial(hashed, attempt, look), self._settle, is_slow=bool(going))
+        if attempt.handle and not attempt.target.is_here:
+            work = partial(collected, attempt, look, self._ledger.cache.objects)
+        else:
+            work = partial(hashed, attempt, look)
+        self._apart.do(work, self._settle, is_slow=bool(going) or not attempt.target.is_here)
 
     def _settle(self, hashed: Hashed) -> None:
         attempt, contents = hashed.attempt, hashed.contents
@@ -335,13 +352,14 @@ class Jobs:
             self._not_restored(attempt, hashed.problem)
             return
         if contents is None:
-            self._failed(attempt, hashed.problem, 0)
+            self._failed(attempt, hashed.problem, 0, is_kept=hashed.is_elsewhere)
             return
         try:
             settled = self._ledger.settle(attempt.stage, attempt.before, contents, attempt.step_run, attempt.restored)
         except (OSError, StoreError) as error:
             self._failed(attempt, f"cannot put its output into place: {error}", 0)
             return
+        attempt.forget()
         for fact in settled.edited:
             self.edited.append(f"{fact} of {self._project.shown(attempt.step.id)}")
         for text in settled.unreadable:
@@ -358,18 +376,22 @@ class Jobs:
             self._is_cache_told = True
             self._sink(Noticed(f"what {self._project.shown(step.id)} wrote cannot be kept in the cache: {problem}"))
 
-    def _failed(self, attempt: Attempt, message: str, exit_code: int) -> None:
+    def _failed(self, attempt: Attempt, message: str, exit_code: int, *, is_kept: bool = False) -> None:
         queued = attempt.queued
+        if not is_kept:
+            attempt.forget()
         if queued.number > attempt.step.spec.retries:
             self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
             return
         message = discarded(attempt, message)
-        delay = min(_FIRST_DELAY * 2 ** (queued.number - 1), _LONGEST_DELAY)
+        delay = pause_after(queued.number)
         self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
         self._resting.append(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
         message = discarded(attempt, message)
+        if outcome is Outcome.CANCELLED:
+            attempt.forget()
         self._end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
 
     def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:

@@ -233,7 +233,7 @@ class Ledger:
         with transaction(self._connection):
             self._put_started()
             self.records.put(record)
-            self.records.keep_texts(before.fingerprint.code)
+            self.records.keep_texts({**before.fingerprint.code, **before.fingerprint.sources})
             self.records.keep(before.fingerprint.texts)
             self.runs.put(done)
             action = self._put_action(done, contents, seconds, restored)

@@ -7,12 +7,12 @@ import sqlite3
 from mlmake.engine.checks import project_token
 from mlmake.engine.staging import recover
 from mlmake.errors import StateError
-from mlmake.executors import guard
 from mlmake.home import Home
 from mlmake.model.events import Noticed, Sink
 from mlmake.model.run import Outcome
 from mlmake.state.database import transaction
 from mlmake.state.runs import Runs
+from mlmake.transports.agent import guard
 
 
 def clear_up(home: Home, connection: sqlite3.Connection, sink: Sink) -> None:

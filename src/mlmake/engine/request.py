@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mlmake.environments.base import Software
 from mlmake.model.data import Value
@@ -16,6 +17,7 @@ from mlmake.model.template import Call, as_text
 
 _NO_NAME = re.compile(r"[^A-Z0-9_]")
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_CONTAINER_GPUS = "NVIDIA_VISIBLE_DEVICES"
 _LONGEST = 128 * 1024 - 256
 """Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
@@ -25,12 +27,12 @@ def call_for(
     inputs: Mapping[str, tuple[str, ...]],
     outputs: Mapping[str, str],
     root: str,
-    software: Software,
+    python: str,
 ) -> Call:
     """What a step's command line may say; paths inside the project are handed over relative to its root."""
     declared = {output.name: output for output in step.outputs}
     return Call(
-        python=software.python,
+        python=python,
         inputs={name: tuple(_shown(path, root) for path in paths) for name, paths in inputs.items()},
         outputs={
             name: _shown(path, root) + ("/" if declared[name].location.is_folder else "")
@@ -74,12 +76,19 @@ def job_for(
     )
 
 
+def shipped_job(job: Job, call: Call, timeout: float = 0.0) -> Job:
+    """A job as it goes elsewhere: without what this machine's environment holds. Its GPUs are chosen there."""
+    own = {"PYTHONUNBUFFERED": "1", **variables(call)}
+    return replace(job, env=own, folder="", timeout=timeout)
+
+
 def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, str]:
     """The variable by which CUDA takes GPUs; where mlmake itself was given only some, they are counted among those."""
     if not gpus:
         return {}
     given = [gpu.strip() for gpu in environment.get(_GPUS, "").split(",") if gpu.strip()]
-    return {_GPUS: ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)}
+    chosen = ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)
+    return {_GPUS: chosen, _CONTAINER_GPUS: chosen}
 
 
 def variables(call: Call) -> dict[str, str]:

@@ -17,9 +17,9 @@ from mlmake.engine.ledger import Ledger
 from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
-from mlmake.engine.slots import Slots, here
+from mlmake.engine.slots import Slots, gpu_folder, here
 from mlmake.errors import StoreError
-from mlmake.executors.base import Executor
+from mlmake.executors.base import Setting
 from mlmake.home import Home
 from mlmake.model.events import Ended, LockWaiting, Noticed, Planned, Sink, StepBlocked
 from mlmake.model.project import Project
@@ -27,7 +27,6 @@ from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
 from mlmake.plan.selection import named
-from mlmake.registry import EXECUTORS
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
@@ -49,6 +48,7 @@ class Request:
         force: run the named steps even if they are fresh.
         command: how the user asked, for the run's memory.
         folder: where the user stands, for outputs named relative to it.
+        on: a compute target for every step, whatever its table says.
     """
 
     targets: tuple[str, ...] = ()
@@ -58,6 +58,7 @@ class Request:
     force: bool = False
     command: str = "mlmake"
     folder: str = ""
+    on: str = ""
 
 
 @dataclass(slots=True)
@@ -96,9 +97,10 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
     scope = scope or scope_of(project, request.targets, request.folder)
     steps = scope.steps
     chosen = named(project, request.targets, request.folder) if request.force else []
-    check_supported(project, steps)
-    slots = Slots(here(request.jobs, local.offers if (local := project.computes.get("local")) else None))
-    check_room(steps, slots)
+    check_supported(project, steps, request.on)
+    offers = here(request.jobs, local.offers if (local := project.computes.get("local")) else None)
+    slots = Slots(offers, gpu_folder() if offers.get("gpus") else "")
+    check_room(_here(steps, request), slots)
     if request.dry_run:
         with _state(home, create=False) as connection:
             return _dry_run(scope, request, chosen, connection, sink, began)
@@ -111,8 +113,8 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
         if not scope.is_current:
             scope = open_scope(project.root, request.targets, request.folder, narrow=False)
             project = scope.project
-            check_supported(project, scope.steps)
-            check_room(scope.steps, slots)
+            check_supported(project, scope.steps, request.on)
+            check_room(_here(scope.steps, request), slots)
         clear_up(home, connection, sink)
         with closing(Ledger(project, connection, whole=not scope.is_narrow)) as ledger:
             plan = _plan(ledger, chosen, scope, request)
@@ -126,6 +128,11 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             sink(Ended(summary))
             _remember(scope, ledger, plan, summary)
     return summary
+
+
+def _here(steps: Sequence[Step], request: Request) -> list[Step]:
+    """The steps that run on this machine."""
+    return [step for step in steps if (request.on or step.spec.compute) == "local"]
 
 
 def _trim(ledger: Ledger, project: Project, connection: sqlite3.Connection, sink: Sink) -> None:
@@ -209,9 +216,10 @@ def _run(
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
-    executor: Executor = EXECUTORS.load("local")(f"{project_token(home)}{uuid.uuid4().hex}")
+    token = f"{project_token(home)}{uuid.uuid4().hex}"
+    setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes, on=request.on)
     with _sharing(ledger) as sharing:
-        jobs = Jobs(project, number, ledger, executor, slots, sink, sharing)
+        jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mlmake.model.resources import Resources
+from mlmake.transports.agent.files import lock_gpu
 
 
 class Lease(NamedTuple):
-    """What a running step has: an amount of each resource, and its GPUs by index."""
+    """What a running step has: an amount of each resource, and its GPUs by index with the locks that keep them."""
 
     amounts: Mapping[str, float]
     gpus: tuple[int, ...] = ()
+    locks: tuple[IO[bytes], ...] = ()
 
 
 class Slots:
     """The free part of each resource. A resource that is not offered (amount unknown) is never short."""
 
-    def __init__(self, offers: Mapping[str, float]) -> None:
+    def __init__(self, offers: Mapping[str, float], gpu_folder: str = "") -> None:
+        """With a folder, GPUs are shared with every other process that has its locks there."""
+        self._gpu_folder = gpu_folder
         self._offers = dict(offers)
         self._free = dict(offers)
         self._gpus = list(range(int(offers.get("gpus", 0))))
@@ -44,10 +49,28 @@ class Slots:
         asks = self.asks(resources)
         if any(amount > self._free.get(name, amount) + 1e-9 for name, amount in asks.items()):
             return None
+        gpus = self._lock_gpus(resources.gpus)
+        if gpus is None:
+            return None
         for name in asks.keys() & self._free.keys():
             self._free[name] -= asks[name]
-        gpus, self._gpus = self._gpus[: resources.gpus], self._gpus[resources.gpus :]
-        return Lease(asks, tuple(gpus))
+        self._gpus = [gpu for gpu in self._gpus if gpu not in gpus]
+        return Lease(asks, tuple(gpus), tuple(filter(None, gpus.values())))
+
+    def _lock_gpus(self, count: int) -> dict[int, IO[bytes] | None] | None:
+        """So many free GPUs, locked against others; None if others have too many of them."""
+        if not self._gpu_folder:
+            return dict.fromkeys(self._gpus[:count])
+        locked: dict[int, IO[bytes] | None] = {}
+        for gpu in self._gpus if count else ():
+            if lock := lock_gpu(self._gpu_folder, gpu):
+                locked[gpu] = lock
+            if len(locked) == count:
+                return locked
+        for held in locked.values():
+            if held:
+                held.close()
+        return None if count else {}
 
     @property
     def is_full(self) -> bool:
@@ -60,6 +83,18 @@ class Slots:
             if name in self._free:
                 self._free[name] += amount
         self._gpus = sorted([*self._gpus, *lease.gpus])
+        for lock in lease.locks:
+            lock.close()
+
+    @property
+    def is_shared(self) -> bool:
+        """Others may take or give what is offered here, without a word to us."""
+        return bool(self._gpu_folder)
+
+
+def gpu_folder() -> str:
+    """Where the processes of a user on this machine lock its GPUs."""
+    return os.path.join(tempfile.gettempdir(), f"mlmake-gpus-{os.getuid()}")
 
 
 def here(jobs: int | None, offers: Resources | None) -> dict[str, float]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from mlmake.model.job import Finished, Job
+from mlmake.model.project import Compute
+
+Bring = Callable[[str, str, bool], bool]
+"""Puts a content (digest) that this machine has at a path, executable or not; False if it does not have it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +28,29 @@ class Traits:
     reattach: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What surrounds an executor.
+
+    Attributes:
+        token: marks every process of this build.
+        root: the project's folder, which paths in a table are relative to.
+        project: tells this project from all others, also in a later build and on a host that many share.
+        computes: every compute target by name, for one that works through another.
+        on: the target of every step, whatever its table says.
+        notice: takes words for the user, from any thread.
+        is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
+    """
+
+    token: str
+    root: str = ""
+    project: str = ""
+    computes: Mapping[str, Compute] = field(default_factory=dict)
+    on: str = ""
+    notice: Callable[[str], None] = lambda _: None
+    is_stopping: Callable[[], bool] = lambda: False
+
+
 class Executor(Protocol):
     """Runs jobs on one target.
 
@@ -35,10 +62,20 @@ class Executor(Protocol):
        it returns at once and `wait` tells the end. Cancelling again can only shorten the grace; cancelling what has
        finished does nothing.
     4. `read_log` gives what the job has written from `offset` on, while it runs and after it has ended.
-    5. `close` ends whatever still runs. Every method may be called from any thread.
+    5. `close` ends whatever still runs, but not what runs on a host (`reattach`). Every method may be called from any
+       thread.
+    6. `connect` makes ready and tells of the target: `python`, its interpreter, and `cpus`. It raises HostError.
+    7. Without a shared disk, a job has a shipment. `submit` takes it there, and finds a job of the same name that
+       runs or has ended instead of starting another. `collect` brings what the job wrote to its places, as far as it
+       wrote it. `forget` lets go of a job that has ended. `submit` and `collect` may take long, and raise HostError.
     """
 
     traits: Traits
+
+    @classmethod
+    def of(cls, compute: Compute, setting: Setting) -> Executor: ...
+
+    def connect(self) -> Mapping[str, Any]: ...
 
     def submit(self, job: Job) -> str: ...
 
@@ -49,5 +86,9 @@ class Executor(Protocol):
     def cancel(self, handle: str, grace: float) -> None: ...
 
     def read_log(self, handle: str, offset: int) -> bytes: ...
+
+    def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None: ...
+
+    def forget(self, handle: str) -> None: ...
 
     def close(self) -> None: ...

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from typing import Any
 
-from mlmake.executors.base import Traits
+from mlmake.executors.base import Bring, Setting, Traits
 from mlmake.model.job import Finished, Job
+from mlmake.model.project import Compute
 
 
 class FakeExecutor:
@@ -19,6 +21,10 @@ class FakeExecutor:
 
     traits = Traits(shared_disk=True)
 
+    @classmethod
+    def of(cls, compute: Compute, setting: Setting) -> FakeExecutor:
+        raise NotImplementedError("tests make it, with what jobs are to do")
+
     def __init__(self, play: Callable[[Job], int | None]) -> None:
         self._play = play
         self._changed = threading.Condition()
@@ -26,6 +32,9 @@ class FakeExecutor:
         self._logs: dict[str, str] = {}
         self._woken = False
         self.jobs: list[Job] = []
+
+    def connect(self) -> Mapping[str, Any]:
+        return {}
 
     def submit(self, job: Job) -> str:
         with self._changed:
@@ -64,6 +73,12 @@ class FakeExecutor:
             file.seek(offset)
             return file.read()
         return b""
+
+    def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
+        """Nothing to bring: `play` wrote to this machine's disk."""
+
+    def forget(self, handle: str) -> None:
+        self._logs.pop(handle, None)
 
     def close(self) -> None:
         self._codes.clear()

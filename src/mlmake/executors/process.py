@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from typing import Any
 
-from mlmake.executors import guard
-from mlmake.executors.base import Traits
+from mlmake.executors.base import Bring, Setting, Traits
 from mlmake.model.job import Finished, Job
+from mlmake.model.project import Compute
+from mlmake.transports.agent import guard
 
 _POLL = 0.02
 """Seconds between looks where the system tells nothing: no pidfd, or a group whose leader has ended."""
@@ -24,6 +27,8 @@ _CAN_PEEK = hasattr(os, "waitid")
 """Whether the end of a child can be seen without letting go of its number; macOS learnt that late."""
 _WAKE, _LOOK = b"!", b"?"
 """To a `wait` on its way: return, or look again at what is due."""
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes of what `getrusage` counts memory in."""
 _RECENT = 5.0
 """Seconds within which process ids surely have not gone round."""
 
@@ -32,6 +37,10 @@ class ProcessExecutor:
     """Runs jobs here. `token` marks every process of this build, so that none can hide from the guard."""
 
     traits = Traits(shared_disk=True)
+
+    @classmethod
+    def of(cls, _: Compute, setting: Setting) -> ProcessExecutor:
+        return cls(setting.token)
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -43,6 +52,9 @@ class ProcessExecutor:
         os.set_blocking(self._waker, False)
         self._lock = threading.Lock()
         _heed_children()
+
+    def connect(self) -> Mapping[str, Any]:
+        return {}
 
     def submit(self, job: Job) -> str:
         self._start_guard()
@@ -79,6 +91,12 @@ class ProcessExecutor:
         with open(self._logs[handle], "rb") as file:
             file.seek(offset)
             return file.read()
+
+    def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
+        """Nothing to bring: jobs write to this machine's disk."""
+
+    def forget(self, handle: str) -> None:
+        self._logs.pop(handle, None)
 
     def close(self) -> None:
         for child in list(self._running.values()):
@@ -203,10 +221,27 @@ class _Child:
 
     def take_exit_code(self, is_lost: bool) -> None:
         """Let the leader go; from now on its number may be another's."""
-        code = self.process.wait()
-        problem = "its exit code was lost: something else in this program waits for all children" if is_lost else ""
-        self.finished = Finished(self.handle, 255 if is_lost else code, problem)
+        code, cpu_seconds, peak = self._reaped()
+        if is_lost:
+            problem = "its exit code was lost: something else in this program waits for all children"
+            self.finished = Finished(self.handle, 255, problem)
+        else:
+            self.finished = Finished(self.handle, code, cpu_seconds=cpu_seconds, peak_memory=peak)
         self._close_pidfd()
+
+    def _reaped(self) -> tuple[int, float, int]:
+        """Exit code, CPU seconds, and bytes of the largest process: 0 where it was smaller than this one.
+
+        A child begins as large as its parent, and Linux remembers that of it.
+        """
+        try:
+            _, status, used = os.wait4(self.pid, 0)
+        except ChildProcessError:  # its end was seen by other means
+            return self.process.wait(), 0.0, 0
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = used.ru_maxrss * _RSS_UNIT if used.ru_maxrss > ours else 0
+        return self.process.returncode, used.ru_utime + used.ru_stime, peak
 
     def _close_pidfd(self) -> None:
         if self.pidfd is not None:

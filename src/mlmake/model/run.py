@@ -64,7 +64,14 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRun:
-    """One step of one run. `started` and `ended` are seconds since the epoch; `log` is relative to the root."""
+    """One step of one run.
+
+    Attributes:
+        started: seconds since the epoch, as `ended`.
+        log: relative to the root.
+        cpu_seconds: what it and its children computed.
+        peak_memory: bytes of the largest of its processes; 0 where it is not known.
+    """
 
     run: int
     step: str
@@ -82,6 +89,8 @@ class StepRun:
     inputs: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
     outputs: tuple[Item, ...] = ()
     metrics: Mapping[str, Value] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

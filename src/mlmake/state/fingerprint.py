@@ -52,7 +52,8 @@ class Fingerprint:
         missing: why the step cannot run.
         pending: producers whose outputs are not final; facts of these inputs are left out.
         waiting: the names of these inputs.
-        code: absolute path -> digest of every code file, and of those that the environment is made from.
+        code: absolute path -> digest of every code file.
+        sources: the same of the files that the environment is made from.
         unbuilt: names of facts that only an environment will tell that is not built yet.
         texts: digest -> text behind the value of a fact.
     """
@@ -64,6 +65,7 @@ class Fingerprint:
     pending: tuple[str, ...]
     code: Mapping[str, str]
     waiting: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
     unbuilt: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,12 +88,11 @@ class Watched:
 
 
 class _Static(NamedTuple):
-    """What all combinations of a matrix share; `sources` are code and what the environment is made from."""
+    """What all combinations of a matrix share."""
 
     facts: dict[str, str]
     missing: tuple[Reason, ...]
     code: dict[str, str]
-    sources: Mapping[str, str]
     software: Facts
 
 
@@ -149,8 +150,9 @@ class Fingerprints:
             paths=paths,
             missing=tuple(missing),
             pending=tuple(pending),
-            code=static.sources,
+            code=static.code,
             waiting=tuple(waits),
+            sources=static.software.sources,
             unbuilt=static.software.unknown,
             texts=static.software.texts,
         )
@@ -219,7 +221,7 @@ class Fingerprints:
                 missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))
             else:
                 facts[f"env {variable}"] = xxhash.xxh3_128_hexdigest(value.encode("utf-8", "surrogateescape"))
-        return _Static(facts, tuple(missing), code, {**code, **software.sources}, software)
+        return _Static(facts, tuple(missing), code, software)
 
     def _declared_by(self, spec: StepSpec) -> Declared:
         """What a table alone decides: worked out once, as it cannot change while we look."""

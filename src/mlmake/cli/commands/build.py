@@ -17,6 +17,7 @@ from mlmake.cli.words import params, targets
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing.")
 @click.option("-f", "--force", is_flag=True, help="Run the named steps even if they are fresh.")
+@click.option("--on", default="", metavar="TARGET", help="Run every step on this compute target.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every step's command line and reasons.")
 @click.pass_context
@@ -28,6 +29,7 @@ def command(
     keep_going: bool,
     dry_run: bool,
     force: bool,
+    on: str,
     quiet: bool,
     verbose: bool,
 ) -> int:
@@ -39,6 +41,7 @@ def command(
     mlmake 'fit[fold=0]'          one step and what comes before it
     mlmake build/report.html      what makes this file
     mlmake -p model.depth=9       with another parameter, this time
+    mlmake fit --on gpubox        on another compute target, this time
     """
     from mlmake.cli.console import Console
     from mlmake.engine.run import Request, build
@@ -54,6 +57,7 @@ def command(
         force=force,
         command=" ".join(["mlmake", *sys.argv[1:]]),
         folder=place.folder,
+        on=on,
     )
     with Console(scope.project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
         summary = build(scope.project, request, console, scope)

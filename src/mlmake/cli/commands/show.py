@@ -44,7 +44,7 @@ def command(ctx: click.Context, run: str, with_data: bool, json_: bool) -> None:
     names = [each.step for each in steps]
     rows = [_row(each, _prefix(names)) for each in steps]
     if not with_data:
-        print_table(rows, right=(2,))
+        print_table(rows, right=(2, 3))
         return
     for each, row in zip(steps, rows, strict=True):
         print_table([row])
@@ -93,4 +93,11 @@ def _row(each: StepRun, prefix: str) -> list[str]:
     told = each.message or "; ".join(map(str, each.reasons))
     attempt = f" (attempt {each.attempt})" if each.attempt > 1 else ""
     took = duration(each.started, each.ended)
-    return [state_word(each.outcome), each.step.removeprefix(prefix) + attempt, took, told]
+    where = f" on {each.target}" if each.target != "local" else ""
+    return [state_word(each.outcome), each.step.removeprefix(prefix) + attempt + where, took, _used(each), told]
+
+
+def _used(each: StepRun) -> str:
+    """The memory and the CPU time that a step used, as far as they are known."""
+    peak = size_in_words(each.peak_memory) if each.peak_memory else ""
+    return ", ".join(filter(None, [peak, f"cpu {each.cpu_seconds:.0f} s" if each.cpu_seconds >= 1 else ""]))

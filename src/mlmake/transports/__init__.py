@@ -1,0 +1,1 @@
+"""Ways to a host, and the agent that works there."""

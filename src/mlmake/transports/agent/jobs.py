@@ -1,0 +1,229 @@
+"""Jobs on a host: a folder each, with all that is known of it, so that any later agent finds it as it is.
+
+jobs/ID/spec.json   what was asked for
+        tree/       the working folder
+        log         what the job wrote, as it comes
+        lock        held by the job's runner as long as that lives
+        users       held by every agent whose mlmake wants to know of it
+        pid.json    runner and process; its time of last change is the heartbeat
+        cancel.json somebody asked it to end
+        exit.json   how it ended; written once, whole
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+from . import files
+from .runner import RESERVED
+from .store import Store
+
+_STARTING = 20.0
+"""Seconds that a runner may take to get hold of its lock."""
+
+
+class Jobs:
+    """The jobs under a root."""
+
+    def __init__(self, root: str, store: Store) -> None:
+        self._root = root
+        self._folder = os.path.join(root, "jobs")
+        self._store = store
+        self._held: dict[str, IO[bytes] | None] = {}
+        os.makedirs(self._folder, exist_ok=True)
+
+    def folder(self, job: str) -> str:
+        return os.path.join(self._folder, os.path.basename(job))
+
+    def submit(self, job: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Start a job, or find the one that was started with the same name; or say which contents are not here.
+
+        Raises OSError.
+        """
+        folder = self.folder(job)
+        is_found = self._is_found(folder, spec)
+        if not is_found:
+            try:
+                lacking = self._store.missing([each[1:3] for each in spec["files"]])
+                if not lacking:
+                    self._build(folder, spec)
+            except FileNotFoundError:  # somebody has trimmed the store meanwhile
+                lacking = self._store.missing([each[1:3] for each in spec["files"]])
+                if not lacking:
+                    raise
+            if lacking:
+                return {"missing": lacking}
+        self.hold(job)
+        if not os.path.exists(os.path.join(folder, "exit.json")):
+            _start(folder)
+        return {"found": is_found}
+
+    def hold(self, job: str) -> None:
+        """Keep others from removing a job; ends with this process at the latest."""
+        if job not in self._held:
+            with contextlib.suppress(FileNotFoundError):
+                self._held[job] = files.lock(self._users(job), is_patient=False, is_shared=True)
+
+    def exit_of(self, job: str) -> dict[str, Any] | None:
+        """How a job ended; None if that is not written down."""
+        told = files.read_json(os.path.join(self.folder(job), "exit.json"))
+        return dict(told) if told else None
+
+    def loss_of(self, job: str) -> dict[str, Any] | None:
+        """How a job ended that could not write it down; None if it did or may yet."""
+        folder = self.folder(job)
+        if not os.path.isdir(folder):
+            return {"code": 255, "problem": "the host does not know it any more: somebody has removed its files there"}
+        if not self._is_lost(folder):
+            return None
+        problem = "the host lost it: it was restarted, or killed the job's runner"
+        return self.exit_of(job) or {"code": 255, "problem": problem}  # it may have ended between the two looks
+
+    def cancel(self, job: str, grace: float) -> None:
+        """Ask a job to end; with no grace, or after it, it is killed."""
+        folder = self.folder(job)
+        if not files.is_locked(os.path.join(folder, "lock")):
+            return
+        with contextlib.suppress(OSError):  # where the disk is full the signal alone must do
+            files.write_json(os.path.join(folder, "cancel.json"), {"grace": grace})
+        told = files.read_json(os.path.join(folder, "pid.json"))
+        if told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(told["runner"], signal.SIGTERM)
+
+    def forget(self, job: str) -> None:
+        """Remove a job that has ended, unless somebody else still wants to know of it."""
+        held = self._held.pop(job, None)
+        if held is not None:
+            held.close()
+        with contextlib.suppress(OSError):
+            only = files.lock(self._users(job), is_patient=False)
+            if only is not None:
+                with only:
+                    self._remove(self.folder(job))
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every job: its name, what it says of itself, whether it runs, its age in seconds."""
+        return [self._told(name) for name in sorted(os.listdir(self._folder)) if os.path.isdir(self.folder(name))]
+
+    def clean(self, age: float) -> list[str]:
+        """Remove what ended and was not fetched for so many seconds, and what was never whole; the names."""
+        gone = [each["job"] for each in self.all() if not each["runs"] and each["age"] >= age]
+        for job in gone:
+            self.forget(job)
+        return [job for job in gone if not os.path.exists(self.folder(job))]
+
+    def _told(self, name: str) -> dict[str, Any]:
+        folder = self.folder(name)
+        spec = files.read_json(os.path.join(folder, "spec.json")) or {}
+        runs = files.is_locked(os.path.join(folder, "lock"))
+        with contextlib.suppress(OSError):
+            return {"job": name, "runs": runs, "age": time.time() - os.stat(folder).st_mtime, "step": spec.get("step")}
+        return {"job": name, "runs": runs, "age": 0.0, "step": spec.get("step")}
+
+    def _users(self, job: str) -> str:
+        return os.path.join(self.folder(job), "users")
+
+    def _is_found(self, folder: str, spec: dict[str, Any]) -> bool:
+        """Whether there is such a job; one that is no answer to what is asked is removed."""
+        with self._deciding():
+            if not os.path.isdir(folder):
+                return False
+            if not (self._is_lost(folder) or self._is_outdated(folder, spec)):
+                return True
+            self._remove(folder)
+        return False
+
+    def _remove(self, folder: str) -> None:
+        """Nobody finds half a job: it goes under another name first."""
+        if files.is_locked(os.path.join(folder, "lock")) and not os.path.exists(os.path.join(folder, "exit.json")):
+            return
+        gone = os.path.join(self._folder, f"gone.{uuid.uuid4().hex}")
+        with contextlib.suppress(OSError):
+            os.rename(folder, gone)
+            files.remove(gone)
+
+    @contextlib.contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """One agent at a time: what another has just begun must not be taken for what was there before."""
+        held = files.lock(os.path.join(self._root, "jobs.lock"), is_patient=True)
+        try:
+            yield
+        finally:
+            if held is not None:
+                held.close()
+
+    def _build(self, folder: str, spec: dict[str, Any]) -> None:
+        """Make a job's folder; it appears whole. Raises OSError."""
+        new = f"{folder}.new-{uuid.uuid4().hex[:8]}"
+        try:
+            os.makedirs(os.path.join(new, "tree"))
+            self._fill(os.path.join(new, "tree"), spec)
+            files.write_json(os.path.join(new, "spec.json"), dict(spec, files=len(spec["files"])))
+            files.write(os.path.join(new, "exit.json.new"), b" " * RESERVED)
+            try:
+                os.rename(new, folder)
+            except OSError:
+                if not os.path.isdir(folder):
+                    raise  # else another mlmake was quicker, with the same job
+        finally:
+            files.remove(new)
+
+    def _fill(self, tree: str, spec: dict[str, Any]) -> None:
+        is_cloned = self._store.can_clone(os.path.dirname(tree))
+        made = set()
+        for folder in spec["folders"]:
+            os.makedirs(os.path.join(tree, folder), exist_ok=True)
+        for path, digest, _, executable in spec["files"]:
+            target = os.path.join(tree, path)
+            parent = os.path.dirname(target)
+            if parent not in made:
+                os.makedirs(parent, exist_ok=True)
+                made.add(parent)
+            self._store.place(digest, executable, target, is_cloned)
+
+    def _is_outdated(self, folder: str, spec: dict[str, Any]) -> bool:
+        """It has ended, and a new one is asked for; not by the very question that had started it."""
+        if not spec.get("is_new") or not os.path.exists(os.path.join(folder, "exit.json")):
+            return False
+        return bool((files.read_json(os.path.join(folder, "spec.json")) or {}).get("question") != spec["question"])
+
+    def _is_lost(self, folder: str) -> bool:
+        """Its runner had started, and is gone without a word."""
+        return (
+            os.path.exists(os.path.join(folder, "pid.json"))
+            and not os.path.exists(os.path.join(folder, "exit.json"))
+            and not files.is_locked(os.path.join(folder, "lock"))
+            and not os.path.exists(os.path.join(folder, "exit.json"))  # it may have ended between the looks
+        )
+
+
+def _start(folder: str) -> None:
+    """Start a job's runner, in a session of its own so that it outlives us; a second one ends by itself."""
+    with open(os.path.join(folder, "runner.log"), "ab") as log:
+        runner = subprocess.Popen(
+            [sys.executable, "-E", "-s", "-X", "utf8", sys.argv[0], "run", folder],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+    until = time.monotonic() + _STARTING
+    while time.monotonic() < until:
+        has_ended = runner.poll() is not None
+        if os.path.exists(os.path.join(folder, "pid.json")) or os.path.exists(os.path.join(folder, "exit.json")):
+            return
+        if has_ended:
+            break
+        time.sleep(0.005)
+    with open(os.path.join(folder, "runner.log"), errors="replace") as said:
+        raise OSError(0, f"the job's runner does not start: {said.read()[-500:].strip()}")

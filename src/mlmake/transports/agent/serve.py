@@ -1,0 +1,154 @@
+"""What an agent answers: one request after the other, and meanwhile the news of the jobs that it was asked to watch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import digest, probe
+from .jobs import Jobs
+from .outputs import Outputs
+from .store import Store
+from .watch import Watch
+from .wire import BROKEN, Broken, Head, Pipe
+
+
+class Agent:
+    """One conversation."""
+
+    def __init__(self, root: str, pipe: Pipe) -> None:
+        self._root = root
+        self._pipe = pipe
+        self._make = digest.hasher()
+        self._store = Store(root, self._make)
+        self._jobs = Jobs(root, self._store)
+        self._watch = Watch(self._jobs, pipe)
+        self._troubles: list[Head] = []
+        self._is_quiet = False
+
+    def run(self) -> None:
+        """Answer until the other side is gone."""
+        while True:
+            frame = self._pipe.read()
+            if frame is None:
+                return
+            head, body = frame
+            answer = getattr(self, "do_" + head["op"])
+            if head.get("quiet"):
+                self._keep(answer, head, body)
+                continue
+            try:
+                answer(head, body)
+            except OSError as error:
+                self._pipe.write(_error(error))
+
+    def _keep(self, answer: Callable[[Head, bytes], None], head: Head, body: bytes) -> None:
+        """Do one of many, without a word; what goes wrong is told at the end of them."""
+        if self._troubles:
+            return
+        self._is_quiet = True
+        try:
+            answer(head, body)
+        except OSError as error:
+            self._troubles.append(_error(error))
+        finally:
+            self._is_quiet = False
+
+    def _say(self, body: bytes = b"", **head: Any) -> None:
+        if not self._is_quiet:
+            self._pipe.write(head, body)
+
+    # Contents.
+
+    def do_pack(self, head: Head, body: bytes) -> None:
+        view = memoryview(body)
+        start = 0
+        for name, size, check in head["files"]:
+            self._store.take(name, bytes(view[start : start + size]), check)
+            start += size
+
+    def do_want(self, _: Head, body: bytes) -> None:
+        """Which of these large contents are not here yet, and how much of each is: [digest, size]."""
+        sizes = dict(json.loads(body.decode()))
+        lacking = self._store.missing(sizes.items())
+        self._say(begun={name: self._store.begin(name, sizes[name]) for name in lacking})
+
+    def do_part(self, head: Head, body: bytes) -> None:
+        self._store.append(head["digest"], head["size"], head["offset"], body, head["check"])
+
+    def do_sent(self, _: Head, __: bytes) -> None:
+        troubles, self._troubles = self._troubles, []
+        self._pipe.write(troubles[0] if troubles else {})
+
+    # Jobs.
+
+    def do_submit(self, head: Head, body: bytes) -> None:
+        self._say(**self._jobs.submit(head["job"], json.loads(body.decode())))
+
+    def do_watch(self, head: Head, _: bytes) -> None:
+        self._jobs.hold(head["job"])
+        self._watch.add(head["job"], head["offset"])
+        self._say()
+
+    def do_cancel(self, head: Head, _: bytes) -> None:
+        self._jobs.cancel(head["job"], head["grace"])
+        self._say()
+
+    def do_forget(self, head: Head, _: bytes) -> None:
+        self._watch.drop(head["job"])
+        self._jobs.forget(head["job"])
+        self._say()
+
+    # What jobs wrote.
+
+    def do_outputs(self, head: Head, body: bytes) -> None:
+        self._say(json.dumps(self._outputs(head).listed(json.loads(body.decode()))).encode())
+
+    def do_get(self, head: Head, body: bytes) -> None:
+        for parts, block in self._outputs(head).contents(json.loads(body.decode())):
+            self._pipe.write({"parts": parts}, block, is_flushed=False)
+        self._say()
+
+    def do_adopt(self, head: Head, body: bytes) -> None:
+        self._outputs(head).adopt(json.loads(body.decode()))
+        self._say()
+
+    def _outputs(self, head: Head) -> Outputs:
+        return Outputs(self._jobs.folder(head["job"]), self._store, self._make)
+
+    # The host.
+
+    def do_hello(self, _: Head, __: bytes) -> None:
+        self._say(**probe.hello(self._root, self._make is not None))
+
+    def do_probe(self, _: Head, __: bytes) -> None:
+        objects, size = self._store.size()
+        self._say(**probe.everything(self._root), objects=objects, size=size, jobs=self._jobs.all())
+
+    def do_clean(self, head: Head, _: bytes) -> None:
+        gone = self._jobs.clean(head["age"])
+        self._store.tidy(head["age"])
+        dropped, kept = self._store.trim(head["limit"])
+        self._say(jobs=gone, dropped=dropped, kept=kept)
+
+
+def _error(error: OSError) -> Head:
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    return {"error": error.strerror or str(error), "errno": error.errno, "path": path}
+
+
+def main(root: str, greeting: str) -> None:
+    """Serve on standard input and output. What else would write there goes to standard error."""
+    outgoing = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)
+    outgoing.write(b"\n" + greeting.encode() + b"\n")
+    outgoing.flush()
+    code = BROKEN
+    with contextlib.suppress(Broken):
+        Agent(root, Pipe(sys.stdin.buffer, outgoing)).run()
+        code = 0
+    os._exit(code)
