@@ -120,8 +120,11 @@ class SshServer:
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """sshd with a configuration, host key and list of authorized keys of its own, in `folder`."""
+def ssh_server(folder: Path, *, config: str = "") -> Iterator[SshServer]:
+    """sshd with a configuration, host key and list of authorized keys of its own, in `folder`.
+
+    `config` are further lines of the configuration.
+    """
     programs = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") for name in _PROGRAMS}
     if missing := [name for name, path in programs.items() if path is None]:
         lack(f"OpenSSH's {', '.join(missing)} is not installed")
@@ -131,14 +134,14 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
     for _ in range(3):  # another process may take the port in between
         port = free_port()
-        (folder / "sshd_config").write_text(_CONFIG.format(folder=folder, port=port, host=HOST))
+        (folder / "sshd_config").write_text(_CONFIG.format(folder=folder, port=port, host=HOST) + config)
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         command = [str(programs["sshd"]), "-D", "-e", "-f", str(folder / "sshd_config")]
         with (folder / "sshd.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         with ended(process):
-            if not _listens(port, process):
+            if not listens(port, process):
                 continue
             kind, text = (folder / "host_key.pub").read_text().split()[:2]
             (folder / "known_hosts").write_text(f"[{HOST}]:{port} {kind} {text}\n")
@@ -174,7 +177,8 @@ def free_port() -> int:
         return port
 
 
-def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+def listens(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server takes connections before it ends or time is up."""
     until = time.monotonic() + _STARTING
     while time.monotonic() < until and process.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
@@ -196,6 +200,81 @@ def ended(process: Any) -> Iterator[Any]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@dataclass
+class Proxy:
+    """Hands bytes on between whoever connects to `port` and a server; counts them, and cuts where it is told to.
+
+    Attributes:
+        cut_after: cut every connection after so many bytes in both directions, counted over all of them; then it is
+            None again, and what connects anew goes through.
+        is_down: hang up on everybody.
+        up, down: bytes to the server and from it.
+    """
+
+    port: int
+    server: int
+    cut_after: int | None = None
+    is_down: bool = False
+    up: int = 0
+    down: int = 0
+    cuts: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: list[socket.socket] = field(default_factory=list)
+
+    def cut(self) -> None:
+        """Cut every connection now."""
+        with self._lock:
+            self.cuts += 1
+            self.cut_after = None
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+    def serve(self, listener: socket.socket) -> None:
+        """Take connections until the listener is closed."""
+        while True:
+            try:
+                near, _ = listener.accept()
+                if self.is_down:
+                    near.close()
+                    continue
+                far = socket.create_connection((HOST, self.server))
+            except OSError:
+                return
+            with self._lock:
+                self._open += [near, far]
+            for source, target, is_up in ((near, far, True), (far, near, False)):
+                threading.Thread(target=self._hand_on, args=(source, target, is_up), daemon=True).start()
+
+    def _hand_on(self, source: socket.socket, target: socket.socket, is_up: bool) -> None:
+        try:
+            while block := source.recv(1 << 16):
+                if (rest := self.cut_after) is not None:
+                    block, self.cut_after = block[:rest], rest - len(block)
+                target.sendall(block)
+                self.up += len(block) if is_up else 0
+                self.down += 0 if is_up else len(block)
+                if self.cut_after is not None and self.cut_after <= 0:
+                    self.cut()
+        except OSError:
+            pass
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy(server: int) -> Iterator[Proxy]:
+    """A proxy before a port of this machine, in threads of this process."""
+    with socket.create_server((HOST, 0)) as listener:
+        made = Proxy(listener.getsockname()[1], server)
+        threading.Thread(target=made.serve, args=(listener,), daemon=True).start()
+        yield made
+        listener.shutdown(socket.SHUT_RDWR)
+        made.cut()
 
 
 @dataclass

@@ -12,7 +12,8 @@ MlmakeError                     message, hint (the next move), exit code
 │   └── StoreUnavailable 2      try again: the datastore is busy or out of reach
 ├── HostError            2      a host says no, and would again: unknown key, no access, no python3
 │   └── HostUnavailable  2      try again: the host is down or the connection was lost
-├── EnvironmentFailed    1      the software of a step cannot be made: its installer says no, or something is lacking
+├── SoftwareError        2      the software of an environment cannot be had, and trying again would not help
+│   └── SoftwareUnavailable 2   try again: what it is got from or built with is busy or out of reach
 ├── BuildFailed          1      at least one step failed
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
@@ -97,14 +98,19 @@ class HostUnavailable(HostError):
     """A host is out of reach: the same call may go well later."""
 
 
-class EnvironmentFailed(MlmakeError):
-    """The software of a step cannot be made; `words` are the last that its installer said."""
+class SoftwareError(MlmakeError):
+    """The software of an environment cannot be had, and would not be had by trying again.
 
-    exit_code = 1
+    `words` are the last of what could not make it.
+    """
 
     def __init__(self, message: str, *, hint: str = "", words: str = "") -> None:
         super().__init__(message, hint=hint)
         self.words = words
+
+
+class SoftwareUnavailable(SoftwareError):
+    """What an environment is got from or built with is busy or out of reach: it may go well later."""
 
 
 class BuildFailed(MlmakeError):

@@ -139,8 +139,16 @@ def test_one_combination_of_it() -> None:
 def test_targets_and_environments() -> None:
     project = read(WHOLE)
     offers = Resources(cpus=16, gpus=2, memory=64 * 2**30, named={"licence": 2})
-    ssh = {"host": "gpubox", "user": "me", "port": 22, "key": "~/.ssh/id", "root": "/scratch/mlmake", "fetch": "always"}
-    ssh |= {"config": "", "known_hosts": ""}
+    ssh = {
+        "host": "gpubox",
+        "user": "me",
+        "port": 22,
+        "key": "~/.ssh/id",
+        "config": "",
+        "known_hosts": "",
+        "root": "/scratch/mlmake",
+        "fetch": "always",
+    }
     docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)}
     assert project.computes == {
         "gpubox": Compute(name="gpubox", kind="ssh", offers=offers, options=ssh),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mlmake.environments import probe
 from mlmake.environments.base import Ran, Recipe, Run, Tools
-from mlmake.errors import EnvironmentFailed, StoreError
+from mlmake.errors import SoftwareError, StoreError
 from mlmake.executors.base import Executor
 from mlmake.model.job import Job
 from mlmake.state import marks
@@ -69,7 +69,7 @@ def make(order: Order, root: str, open_executor: Callable[[], Executor], go_on: 
                 _make(order, _Runner(executor, root, order, go_on))
             finally:
                 executor.close()
-    except EnvironmentFailed as error:
+    except SoftwareError as error:
         hint = f"; {error.hint}" if error.hint else ""
         return Made(f"environment {order.name} cannot be built: {error.message}{hint}", error.words)
     except StoreError as error:
@@ -147,7 +147,7 @@ def _tools(recipe: Recipe, own: Tools, run: Run) -> Tools:
     try:
         return probe.tools_of(own.own, ran.output)
     except ValueError as error:
-        raise EnvironmentFailed(f"this machine cannot be asked for its tools: {error}", words=_tail(ran)) from error
+        raise SoftwareError(f"this machine cannot be asked for its tools: {error}", words=_tail(ran)) from error
 
 
 def _install(argv: Sequence[str], order: Order, run: Run) -> None:
@@ -157,21 +157,21 @@ def _install(argv: Sequence[str], order: Order, run: Run) -> None:
     if ran.code != 0:
         words = _tail(ran)
         last = words.rpartition("\n")[2].strip(_RULES)
-        raise EnvironmentFailed(f"its installer ended with exit code {ran.code}: {last}", words=words)
+        raise SoftwareError(f"its installer ended with exit code {ran.code}: {last}", words=words)
 
 
 def _asked(order: Order, tools: Tools, run: Run) -> Mark:
     try:
         return Mark.taken(order.recipe, order.folder, tools, run, _digest_of)
     except ValueError as error:
-        raise EnvironmentFailed("it does not say what is in it", words=str(error)) from error
+        raise SoftwareError("it does not say what is in it", words=str(error)) from error
 
 
 def _check_sources(order: Order) -> None:
     """An edit while the installer read would give an environment that is none of what the file has ever said."""
     for path, digest in order.sources.items():
         if _digest_of(path) != digest:
-            raise EnvironmentFailed(f"{path} was edited while it was read", hint="run mlmake again")
+            raise SoftwareError(f"{path} was edited while it was read", hint="run mlmake again")
 
 
 def _digest_of(path: str) -> str:

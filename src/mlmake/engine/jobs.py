@@ -15,34 +15,30 @@ from mlmake.engine.attempt import (
     Queued,
     Remaining,
     Result,
-    collected,
-    damaged,
     deadline,
     describe_exit,
     discarded,
-    hashed,
-    is_as_kept,
     is_small,
     is_small_in,
     note,
-    pause_after,
     unwritten,
 )
 from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.preparing import Preparing
+from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
 from mlmake.engine.starting import Starter, Submitted, refusal, submitted
 from mlmake.engine.targets import Target, Targets, Watchers
-from mlmake.errors import MlmakeError, StoreError
+from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
 from mlmake.home import Home
-from mlmake.model.events import Noticed, Sink, StepFinished, StepRetried, StepStarted
+from mlmake.model.events import Noticed, Sink, StepStarted
 from mlmake.model.job import Finished, Job
 from mlmake.model.project import Project
 from mlmake.model.reason import Reason
-from mlmake.model.run import Outcome, StepRun
+from mlmake.model.run import Outcome
 from mlmake.model.step import Step
 
 GRACE = 5.0
@@ -79,17 +75,22 @@ class Jobs:
         equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
         to = self._make_ready, self._fail_unstarted
         self._preparing = Preparing(ledger, sharing, equipping, self._apart, sink, *to)
-        self._results: list[Result] = []
+        self._settling = Settling(
+            project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
+        )
         self._watchers = Watchers(self._handles, self._ended, self._apart.fail)
-        self._is_cache_told = False
         self._cancelling = False
-        self.edited: list[str] = []
 
     @property
     def busy(self) -> int:
         """Steps that are queued, running or being settled."""
         waiting = len(self._queue) + len(self._resting) + len(self._preparing.restorable)
-        return waiting + len(self._running) + self._apart.waiting + len(self._results)
+        return waiting + len(self._running) + self._apart.waiting + len(self._settling.results)
+
+    @property
+    def edited(self) -> list[str]:
+        """Facts that were edited while they were read, in words."""
+        return self._settling.edited
 
     @property
     def running(self) -> int:
@@ -105,30 +106,29 @@ class Jobs:
         self._tell_started()
         if self._preparing.restorable:
             self._restore(self._preparing.restorable.popleft())
-        is_idle = not self._results and not self._preparing.restorable
-        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting or self._queue)
+        is_idle = not self._settling.results and not self._preparing.restorable
+        is_patient = is_idle and bool(self._running or self._apart.waiting or self._resting or self._waits_for_others)
         if is_patient:
             self._ledger.save()
         self._apart.take(is_patient=is_patient, seconds=self._patience())
         self._end_overdue()
         if self._sharing:
             self._sharing.tell(self._sink)
-        results, self._results = self._results, []
-        return results
+        return self._settling.take()
 
     def drop_queued(self) -> None:
         """Start nothing more; what runs goes on. A step between two attempts is cancelled."""
         self._preparing.drop()
         self._targets.let_go()
         self._queue.clear()
-        resting, self._resting = self._resting, []
-        for queued in resting:
+        while self._resting:
+            queued = self._resting.pop()
             tried = replace(queued, number=queued.number - 1)
-            self._end_badly(self._starter.step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
+            self._settling.end_badly(self._starter.step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
 
     def cancel(self, grace: float) -> None:
         """End everything."""
-        self._cancelling = True
+        self._cancelling = self._settling.is_cancelling = True
         self._apart.stop()
         self.drop_queued()
         for attempt in list(self._running.values()):
@@ -217,7 +217,7 @@ class Jobs:
             discarded(attempt, "")
             attempt.lease_back()
             if self._cancelling:
-                self._end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
+                self._settling.end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
             elif not (told.is_lost and self._moved(attempt, told.problem)):
                 self._fail_unstarted(attempt.queued, told.problem)
             return
@@ -251,7 +251,7 @@ class Jobs:
     def _fail_unstarted(self, queued: Queued, message: str) -> None:
         step_run = self._starter.step_run(queued)
         note(os.path.join(self._project.root, step_run.log), message)
-        self._end_badly(step_run, queued.step, Outcome.FAILED, message.partition("\n")[0])
+        self._settling.end_badly(step_run, queued.step, Outcome.FAILED, message.partition("\n")[0])
 
     # Restoring.
 
@@ -264,26 +264,23 @@ class Jobs:
         try:
             attempt.stage.prepare()
         except OSError as error:
-            self._settle(Hashed(attempt, None, str(error)))
+            self._settling.settle(Hashed(attempt, None, str(error)))
             return
-        self._hash(attempt, is_small_in(self._ledger.cache.objects, action))
-
-    def _not_restored(self, attempt: Attempt, problem: str) -> None:
-        """Say what was wrong with the cache, take what is damaged out of it, and run the step."""
-        if attempt.restored:
-            problem = damaged(self._ledger.cache.objects, attempt.restored) or problem or "other bytes came"
-        self._sink(Noticed(f"{self._project.shown(attempt.step.id)} cannot be restored and runs: {problem}"))
-        discarded(attempt, "")
-        self._preparing.fetch(replace(attempt.queued, restorable=None))
+        self._settling.look(attempt, is_small_in(self._ledger.cache.objects, action))
 
     # Waiting.
 
     def _patience(self) -> float | None:
         due = [attempt.deadline for attempt in self._running.values() if attempt.deadline and not attempt.timed_out]
         due += [queued.not_before for queued in self._resting]
-        if self._queue and self._targets.here.slots.is_shared:
-            due.append(time.monotonic() + _POLL)  # another mlmake may give a GPU back
+        if self._waits_for_others:
+            due.append(time.monotonic() + _POLL)
         return max(0.0, min(due) - time.monotonic()) if due else None
+
+    @property
+    def _waits_for_others(self) -> bool:
+        """Another mlmake may give a GPU back that a step here waits for."""
+        return bool(self._queue) and self._targets.here.slots.is_shared
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
@@ -299,106 +296,31 @@ class Jobs:
         attempt.lease_back()
         attempt.note_use(finished)
         if self._cancelling:
-            self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
+            self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif finished.is_lost and self._moved(attempt, finished.problem):
             discarded(attempt, "")
         elif attempt.timed_out:
-            self._failed(attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code)
+            self._settling.failed(
+                attempt, f"ended after its timeout of {attempt.step.spec.timeout:g} s", finished.exit_code
+            )
         elif finished.problem:
-            self._failed(attempt, finished.problem, finished.exit_code)
+            self._settling.failed(attempt, finished.problem, finished.exit_code)
         elif finished.exit_code != 0:
-            self._failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
+            self._settling.failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
         elif attempt.target.is_here and (problem := unwritten(attempt)):
-            self._failed(attempt, problem, 0)
+            self._settling.failed(attempt, problem, 0)
         else:
             if self._is_next_known(attempt.queued):
                 self._start_ready()  # the next one runs while this one is settled
-            self._hash(attempt, attempt.target.is_here and is_small(attempt.stage))
+            self._settling.look(attempt, attempt.target.is_here and is_small(attempt.stage))
             self._tell_started()
 
     def _is_next_known(self, ended: Queued) -> bool:
         """Whether what waits is as urgent as all that comes after a step, and no failure stands in its way."""
-        is_well = all(result.outcome.is_good for result in self._results)
+        is_well = all(result.outcome.is_good for result in self._settling.results)
         return is_well and bool(self._queue) and -self._queue[0].rank[0] >= ended.after
 
     def _tell_started(self) -> None:
         for event in self._started:
             self._sink(event)
         self._started.clear()
-
-    def _hash(self, attempt: Attempt, is_small: bool) -> None:
-        """Look at what a step wrote, or bring what it would have written, and settle it: at once if it is little."""
-        if is_small and not any(output.location.is_remote for output in attempt.step.outputs):
-            self._settle(hashed(attempt, self._ledger.hash))
-            return
-        try:
-            going = self._ledger.outgoing(attempt.step)
-        except MlmakeError as error:
-            self._settle(Hashed(attempt, None, error.message))
-            return
-        look = partial(self._ledger.hash_apart, going=going, progress=self._apart.go_on)
-        if attempt.handle and not attempt.target.is_here:
-            work = partial(collected, attempt, look, self._ledger.cache.objects)
-        else:
-            work = partial(hashed, attempt, look)
-        self._apart.do(work, self._settle, is_slow=bool(going) or not attempt.target.is_here)
-
-    def _settle(self, hashed: Hashed) -> None:
-        attempt, contents = hashed.attempt, hashed.contents
-        if contents is None and self._cancelling:
-            self._end_attempt(attempt, Outcome.CANCELLED, "cancelled", 0)
-            return
-        if attempt.restored and (contents is None or not is_as_kept(contents, attempt.restored)):
-            self._not_restored(attempt, hashed.problem)
-            return
-        if contents is None:
-            self._failed(attempt, hashed.problem, 0, is_kept=hashed.is_elsewhere)
-            return
-        try:
-            settled = self._ledger.settle(attempt.stage, attempt.before, contents, attempt.step_run, attempt.restored)
-        except (OSError, StoreError) as error:
-            self._failed(attempt, f"cannot put its output into place: {error}", 0)
-            return
-        attempt.forget()
-        for fact in settled.edited:
-            self.edited.append(f"{fact} of {self._project.shown(attempt.step.id)}")
-        for text in settled.unreadable:
-            self._sink(Noticed(f"{self._project.shown(attempt.step.id)}: {text}"))
-        if settled.action and self._sharing:
-            self._sharing.give(settled.action)
-        if contents.problem:
-            self._tell_not_kept(attempt.step, contents.problem)
-        self._tell_end(attempt.step_run, attempt.step, Outcome.RESTORED if attempt.restored else Outcome.DONE, "")
-
-    def _tell_not_kept(self, step: Step, problem: str) -> None:
-        """The build stands without its cache; that it has a trouble is told once."""
-        if not self._is_cache_told:
-            self._is_cache_told = True
-            self._sink(Noticed(f"what {self._project.shown(step.id)} wrote cannot be kept in the cache: {problem}"))
-
-    def _failed(self, attempt: Attempt, message: str, exit_code: int, *, is_kept: bool = False) -> None:
-        queued = attempt.queued
-        if not is_kept:
-            attempt.forget()
-        if queued.number > attempt.step.spec.retries:
-            self._end_attempt(attempt, Outcome.FAILED, message, exit_code)
-            return
-        message = discarded(attempt, message)
-        delay = pause_after(queued.number)
-        self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
-        self._resting.append(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
-
-    def _end_attempt(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
-        message = discarded(attempt, message)
-        if outcome is Outcome.CANCELLED:
-            attempt.forget()
-        self._end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
-
-    def _end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
-        self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time(), message=message))
-        self._tell_end(step_run, step, outcome, message)
-
-    def _tell_end(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
-        seconds = time.time() - step_run.started
-        self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
-        self._results.append(Result(step, outcome))

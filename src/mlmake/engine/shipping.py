@@ -43,7 +43,7 @@ def shipment(
     Raises OSError where a file has gone.
     """
     places = Places(root)
-    files = {cargo.path: cargo for cargo in _files(step, seen, places, digests)}
+    files = {cargo.path: cargo for cargo in _files(step, seen, tuple(outputs.values()), places, digests)}
     folders = [path for path in files if path.endswith("/")]
     declared = {output.name: output.location.is_folder for output in step.outputs}
     for output, path in outputs.items():
@@ -59,9 +59,12 @@ def shipment(
     )
 
 
-def _files(step: Step, seen: Fingerprint, places: Places, digests: Digests) -> Iterator[Cargo]:
+def _files(
+    step: Step, seen: Fingerprint, written: tuple[str, ...], places: Places, digests: Digests
+) -> Iterator[Cargo]:
     for path, digest in seen.code.items():
-        yield _cargo(places.inside(path), path, digest)
+        if not any(path == each or path.startswith(f"{each.rstrip('/')}/") for each in written):  # it is to be made
+            yield _cargo(places.inside(path), path, digest)
     for each in step.inputs:
         if each.is_streamed:
             continue

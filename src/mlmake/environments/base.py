@@ -94,7 +94,7 @@ class Recipe(Protocol):
     1. `of` takes what pipelines.toml says, and by the name of its fact the digest of each file behind that.
     2. `wish` are the facts that decide how it is made; `key` is their digest, and names its folder.
     3. `commands` make it in `folder`, which does not exist yet; they run in the project's folder, one after the other.
-       Raises EnvironmentFailed if `tools` lack something.
+       Raises SoftwareError if `tools` lack something.
     4. `probe` prints what `Resolved` reads.
     5. `version` is that of the Python to look for; "" if none is needed.
     6. `traces` are files below the folder that change when the software does.

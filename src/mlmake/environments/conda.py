@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from mlmake.environments import probe
 from mlmake.environments.base import Argv, Tools, key_of
-from mlmake.errors import EnvironmentFailed
+from mlmake.errors import SoftwareError
 from mlmake.model.project import Environment
 
 _YES = ("env", "CONDA_ALWAYS_YES=true", "MAMBA_ALWAYS_YES=true")
@@ -41,7 +41,7 @@ class Conda:
 
     def commands(self, folder: str, tools: Tools) -> tuple[Argv, ...]:
         if not tools.conda:
-            raise EnvironmentFailed(
+            raise SoftwareError(
                 "no micromamba, mamba or conda on this machine",
                 hint="install one of them (micromamba is a single file), or use 'python' with 'packages'",
             )

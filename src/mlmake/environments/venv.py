@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 from mlmake.environments import probe
 from mlmake.environments.base import Argv, Tools, key_of
-from mlmake.errors import EnvironmentFailed
+from mlmake.errors import SoftwareError
 from mlmake.model.project import Environment
 
 _OLDEST = (3, 8)
@@ -49,7 +49,7 @@ class Venv:
 
     def commands(self, folder: str, tools: Tools) -> tuple[Argv, ...]:
         if tuple(map(int, self.version.split(".")[:2])) < _OLDEST[: len(self.version.split("."))]:
-            raise EnvironmentFailed(f"Python {self.version} is too old", hint="name 3.8 or a newer one")
+            raise SoftwareError(f"Python {self.version} is too old", hint="name 3.8 or a newer one")
         if tools.uv:
             made: Argv = (tools.uv, "venv", "--python", tools.python or self.version, folder)
             install: Argv = (tools.uv, "pip", "install", "--python", self.python(folder))
@@ -57,7 +57,7 @@ class Venv:
             made = (tools.python, "-m", "venv", folder)
             install = (self.python(folder), "-m", "pip", "install", "--disable-pip-version-check", "--no-input")
         else:
-            raise EnvironmentFailed(
+            raise SoftwareError(
                 f"no Python {self.version} on this machine; found {', '.join(tools.pythons) or 'none'}",
                 hint="install it, or uv, which fetches it, or name another version in 'python'",
             )

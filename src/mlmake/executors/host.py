@@ -170,14 +170,14 @@ class HostExecutor:
     def _pay(self) -> None:
         """Let the host forget what it may; not after a job of the same name has begun anew."""
         with self._paying:
-            link = self._control.current
-            while link is not None and self._owed:
-                name = self._owed.pop()
-                try:
-                    link.tell("forget", job=name, quiet=True)
-                except HostError:
-                    self._owed.add(name)
-                    return
+            link, names = self._control.current, list(self._owed)
+            if link is None or not names:
+                return
+            try:
+                link.ask("forget", json.dumps(names).encode())
+            except HostError:
+                return
+            self._owed.difference_update(names)
 
     def _cancel(self, handle: str, grace: float) -> None:
         try:

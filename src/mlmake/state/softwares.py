@@ -48,7 +48,7 @@ class Softwares:
 
     def of(self, spec: StepSpec) -> Software:
         """The software that a step runs in, as it is now."""
-        if spec.environment not in self._environments:
+        if spec.delivers or spec.environment not in self._environments:
             return self._system
         key = spec.compute, spec.environment
         found = self._found.get(key)

@@ -32,10 +32,10 @@ class Parcel:
 def parcel() -> Parcel:
     """The agent of this version of mlmake."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("__main__.py", _BEGINNING), _ABOVE)
-        for module in sorted(_modules()):
-            archive.writestr(zipfile.ZipInfo(f"mlmake_agent/{module}", _BEGINNING), _text(module))
+    with zipfile.ZipFile(packed, "w") as archive:
+        texts = {"__main__.py": _ABOVE, **{f"mlmake_agent/{module}": _text(module) for module in sorted(_modules())}}
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name, _BEGINNING), text, zipfile.ZIP_DEFLATED)
     content = packed.getvalue()
     return Parcel(f"{hashlib.sha256(content).hexdigest()[:32]}.pyz", content)
 

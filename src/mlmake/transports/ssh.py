@@ -58,7 +58,8 @@ class Ssh:
         """The host of a target of kind `ssh`; its files are relative to a folder."""
         said = compute.options
         config, hosts, key = (_file(said[name], folder) for name in ("config", "known_hosts", "key"))
-        options = [*(["-F", config] if config else []), *(["-o", f"UserKnownHostsFile={hosts}"] if hosts else [])]
+        known = f'UserKnownHostsFile="{hosts.replace("%", "%%")}"'  # it could be a list, and %h the host
+        options = [*(["-F", config] if config else []), *(["-o", known] if hosts else [])]
         return cls(
             name=compute.name,
             host=said["host"],

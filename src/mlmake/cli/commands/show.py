@@ -92,9 +92,9 @@ def _prefix(names: list[str]) -> str:
 def _row(each: StepRun, prefix: str) -> list[str]:
     told = each.message or "; ".join(map(str, each.reasons))
     attempt = f" (attempt {each.attempt})" if each.attempt > 1 else ""
+    target = f" on {each.target}" if each.target not in ("", "local") else ""
     took = duration(each.started, each.ended)
-    where = f" on {each.target}" if each.target != "local" else ""
-    return [state_word(each.outcome), each.step.removeprefix(prefix) + attempt + where, took, _used(each), told]
+    return [state_word(each.outcome), each.step.removeprefix(prefix) + attempt + target, took, _used(each), told]
 
 
 def _used(each: StepRun) -> str:

@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,17 +22,16 @@ from typing import IO, Any
 
 from . import files
 from .runner import RESERVED
+from .starter import Starter
 from .store import Store
-
-_STARTING = 20.0
-"""Seconds that a runner may take to get hold of its lock."""
 
 
 class Jobs:
     """The jobs under a root."""
 
-    def __init__(self, root: str, store: Store) -> None:
+    def __init__(self, root: str, store: Store, starter: Starter) -> None:
         self._root = root
+        self._starter = starter
         self._folder = os.path.join(root, "jobs")
         self._store = store
         self._held: dict[str, IO[bytes] | None] = {}
@@ -63,7 +60,7 @@ class Jobs:
                 return {"missing": lacking}
         self.hold(job)
         if not os.path.exists(os.path.join(folder, "exit.json")):
-            _start(folder)
+            self._starter.start(folder)
         return {"found": is_found}
 
     def hold(self, job: str) -> None:
@@ -204,26 +201,3 @@ class Jobs:
             and not files.is_locked(os.path.join(folder, "lock"))
             and not os.path.exists(os.path.join(folder, "exit.json"))  # it may have ended between the looks
         )
-
-
-def _start(folder: str) -> None:
-    """Start a job's runner, in a session of its own so that it outlives us; a second one ends by itself."""
-    with open(os.path.join(folder, "runner.log"), "ab") as log:
-        runner = subprocess.Popen(
-            [sys.executable, "-E", "-s", "-X", "utf8", sys.argv[0], "run", folder],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    until = time.monotonic() + _STARTING
-    while time.monotonic() < until:
-        has_ended = runner.poll() is not None
-        if os.path.exists(os.path.join(folder, "pid.json")) or os.path.exists(os.path.join(folder, "exit.json")):
-            return
-        if has_ended:
-            break
-        time.sleep(0.005)
-    with open(os.path.join(folder, "runner.log"), errors="replace") as said:
-        raise OSError(0, f"the job's runner does not start: {said.read()[-500:].strip()}")

@@ -113,7 +113,7 @@ class _Run:
 
     @property
     def _mark(self) -> str:
-        return f"{os.path.basename(self._folder)}/"
+        return f"{self._folder}/"
 
     def _start(self) -> subprocess.Popen[bytes]:
         tree = os.path.join(self._folder, "tree")

@@ -12,6 +12,7 @@ from typing import Any
 from . import digest, probe
 from .jobs import Jobs
 from .outputs import Outputs
+from .starter import Starter
 from .store import Store
 from .watch import Watch
 from .wire import BROKEN, Broken, Head, Pipe
@@ -20,12 +21,12 @@ from .wire import BROKEN, Broken, Head, Pipe
 class Agent:
     """One conversation."""
 
-    def __init__(self, root: str, pipe: Pipe) -> None:
+    def __init__(self, root: str, pipe: Pipe, starter: Starter) -> None:
         self._root = root
         self._pipe = pipe
         self._make = digest.hasher()
         self._store = Store(root, self._make)
-        self._jobs = Jobs(root, self._store)
+        self._jobs = Jobs(root, self._store, starter)
         self._watch = Watch(self._jobs, pipe)
         self._troubles: list[Head] = []
         self._is_quiet = False
@@ -98,9 +99,10 @@ class Agent:
         self._jobs.cancel(head["job"], head["grace"])
         self._say()
 
-    def do_forget(self, head: Head, _: bytes) -> None:
-        self._watch.drop(head["job"])
-        self._jobs.forget(head["job"])
+    def do_forget(self, _: Head, body: bytes) -> None:
+        for job in json.loads(body.decode()):
+            self._watch.drop(job)
+            self._jobs.forget(job)
         self._say()
 
     # What jobs wrote.
@@ -143,12 +145,13 @@ def _error(error: OSError) -> Head:
 
 def main(root: str, greeting: str) -> None:
     """Serve on standard input and output. What else would write there goes to standard error."""
+    starter = Starter()
     outgoing = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)
     outgoing.write(b"\n" + greeting.encode() + b"\n")
     outgoing.flush()
     code = BROKEN
     with contextlib.suppress(Broken):
-        Agent(root, Pipe(sys.stdin.buffer, outgoing)).run()
+        Agent(root, Pipe(sys.stdin.buffer, outgoing), starter).run()
         code = 0
     os._exit(code)
