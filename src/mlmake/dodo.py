@@ -25,7 +25,7 @@ from mlmake.engine.look import look
 from mlmake.engine.run import Request, build
 from mlmake.errors import MlmakeError
 from mlmake.home import Home
-from mlmake.model.events import Event, LockWaiting, Noticed, StepBlocked, StepFinished
+from mlmake.model.events import EnvironmentBuilding, Event, LockWaiting, Noticed, StepBlocked, StepFinished
 from mlmake.model.project import Project
 from mlmake.model.run import Summary
 from mlmake.model.step import Step
@@ -93,6 +93,8 @@ def _tell(project: Project, told: list[str], event: Event) -> None:
     match event:
         case LockWaiting():
             print(f"waiting for another build of this project: {event.holder}")
+        case EnvironmentBuilding():
+            print(f"environment {event.name}: building")
         case Noticed():
             print(event.text)
         case StepFinished() if not event.outcome.is_good:

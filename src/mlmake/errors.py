@@ -99,7 +99,14 @@ class HostUnavailable(HostError):
 
 
 class SoftwareError(MlmakeError):
-    """The software of an environment cannot be had, and would not be had by trying again."""
+    """The software of an environment cannot be had, and would not be had by trying again.
+
+    `words` are the last of what could not make it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", words: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.words = words
 
 
 class SoftwareUnavailable(SoftwareError):

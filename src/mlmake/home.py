@@ -65,6 +65,11 @@ class Home:
         return os.path.join(self.folder, "transfers")
 
     @property
+    def environments(self) -> str:
+        """What steps run in, a folder each, named by what decides how it is made."""
+        return os.path.join(self.folder, "environments")
+
+    @property
     def aside(self) -> str:
         """Old outputs of `in_place` steps while these run."""
         return os.path.join(self.folder, "aside")

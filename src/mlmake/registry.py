@@ -65,6 +65,15 @@ KINDS = Registry(
     },
 )
 
+ENVIRONMENTS = Registry(
+    "base of an environment",
+    "mlmake.environments",
+    {
+        "python": "mlmake.environments.venv:Venv",
+        "conda": "mlmake.environments.conda:Conda",
+    },
+)
+
 EXECUTORS = Registry(
     "compute kind",
     "mlmake.executors",

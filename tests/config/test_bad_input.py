@@ -498,12 +498,50 @@ def test_a_wrong_datastore_is_told_once() -> None:
         ("[environments.e]\npython = 3.11", "e.python: expected a text, got 3.11"),
         ("[environments.e]\nPython = '3'", "e: unknown key 'Python'; did you mean 'python'?"),
         ("[environments.e]\npython = '3'\npackages = 'x'", "e.packages: expected a list of texts, got 'x'"),
+        ("[environments.e]\npython = 'three'", "e.python: expected a version such as '3.12', got 'three'"),
+        (
+            "[environments.e]\nimage = 'x'\npackages = ['numpy']",
+            "e: 'packages' goes with 'python': what another base holds stands in its own file",
+        ),
+        (
+            "[environments.e]\npython = '3'\nrequirements = '../r.txt'",
+            "e.requirements: '../r.txt' leaves the project; it lies in the project",
+        ),
+        (
+            "[environments.e]\npython = '3'\nrequirements = 'req/'",
+            "e.requirements: 'req/' is no file of the project",
+        ),
+        ("[environments.e]\npython = '3'\npackages = [' ']", "e.packages: ' ' is no requirement"),
+        (
+            "[environments.e]\npython = '3'\nvariables = ['A B']",
+            "e.variables: 'A B' is no name of an environment variable",
+        ),
+        (
+            "[environments.e]\npython = '3'\nvariables = ['A']\nsecrets = ['A']",
+            "e.secrets: 'A' stands in 'variables' too: a secret is no fact",
+        ),
         ("[environments.system]\npython = '3'", f"system: {SYSTEM}"),
         ("[environments.'a b']\npython = '3'", f"\"a b\": 'a b' {NAME}"),
     ],
 )
 def test_environments(text: str, message: str) -> None:
     assert alone(f"{text}\n{S}") == f"environments.{message}"
+
+
+def test_an_environment_is_not_made_from_what_a_step_makes() -> None:
+    declared = "[environments.e]\npython = '3'\nrequirements = './req.txt'"
+    said = "'./req.txt' is an output of s: it must be there before the build"
+    assert alone(f"{declared}\n{S}outputs = {{ o = 'req.txt' }}") == f"environments.e.requirements: {said}"
+
+
+def test_a_secret_cannot_stand_in_a_command_line() -> None:
+    declared = (
+        "[environments.e]\npython = '3'\nsecrets = ['TOKEN']\n[s]\ncommand = 'get {env.TOKEN}'\nenvironment = 'e'"
+    )
+    said = (
+        "TOKEN is a secret of environment 'e', and a command line is shown: let the step read it from its environment"
+    )
+    assert alone(declared) == f"{AT}.command: {said}"
 
 
 @pytest.mark.parametrize(
@@ -878,15 +916,15 @@ def test_long_lists_of_names_are_cut() -> None:
     ("said", "message"),
     [
         (
-            "compute = 'box'",
-            "compute target 'box' is of kind 'docker', and this version of mlmake runs steps here and over SSH only",
+            "environment = 'ml'\ncompute = 'host'",
+            "environment 'ml' can be made on this machine only by this version of mlmake",
         ),
-        ("environment = 'ml'", "environment 'ml' cannot be made by this version of mlmake"),
     ],
 )
 def test_not_yet(said: str, message: str) -> None:
     project = read(
-        "[datastores]\nlake = 's3://b'\n[compute.box]\nkind = 'docker'\n[environments.ml]\npython = '3'\n"
+        "[datastores]\nlake = 's3://b'\n[compute.host]\nkind = 'ssh'\nhost = 'h'\n"
+        "[environments.ml]\npython = '3'\n"
         f"[ok]\nscript = 'o.py'\n{S}{said}"
     )
     check_supported(project, [project.steps["p.ok"]])
@@ -894,6 +932,15 @@ def test_not_yet(said: str, message: str) -> None:
         check_supported(project, list(project.steps.values()))
     assert caught.value.message == f"{AT}: {message}"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("base", ["image = 'python:3.12'", "dockerfile = 'Dockerfile'"])
+def test_an_image_needs_containers(base: str) -> None:
+    project = read(f"[environments.box]\n{base}\n{S}environment = 'box'")
+    with pytest.raises(UsageError) as caught:
+        check_supported(project, list(project.steps.values()))
+    said = "environment 'box' is an image and needs a compute target of kind docker"
+    assert caught.value.message == f"{AT}: {said}"
 
 
 def test_an_in_place_step_cannot_write_to_a_store() -> None:
@@ -917,10 +964,10 @@ image = "no/such:image"
 
 
 def test_a_step_that_is_not_yet_possible_names_itself_at_the_command_line(project: Folder) -> None:
-    project.toml(steps(f"{S}environment = 'ml'\n[environments.ml]\npython = '3'\n[ok]\ncommand = 'true'"))
+    project.toml(steps(f"{S}compute = 'box'\n[compute.box]\nkind = 'docker'\n[ok]\ncommand = 'true'"))
     done = project.cli("s")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == (f"mlmake: {AT}: environment 'ml' cannot be made by this version of mlmake")
+    assert done.stderr.splitlines()[0].startswith(f"mlmake: {AT}: compute target 'box' is of kind 'docker', and")
     assert project.cli("ok").returncode == 0
 
 

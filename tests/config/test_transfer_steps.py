@@ -11,7 +11,7 @@ from mlmake.engine.request import call_for
 from mlmake.environments.system import System
 from mlmake.kinds.transfer import Transfer
 from mlmake.model.step import Step
-from mlmake.state.fingerprint import _declared_facts
+from mlmake.state.declared import declared_facts
 
 STORES = """
 [datastores]
@@ -160,4 +160,4 @@ def test_the_command_line_names_places_and_no_secret() -> None:
 
 
 def test_the_python_that_does_it_is_no_fact() -> None:
-    assert set(_declared_facts(step("a", "b").spec, System())) == {"kind", "args"}
+    assert set(declared_facts(step("a", "b").spec)) == {"kind", "args"}

@@ -126,6 +126,13 @@ def test_a_dockerfile_is_built_and_built_again_when_it_changes(boxed: Folder, en
     )
     assert boxed.build().done == ["a"]
     assert boxed.read("o.txt") == "one\n"
+    assert boxed.build().done == []
+    boxed.write({"image/added.txt": "more"})
+    assert boxed.states() == {"a": "stale"}
+    assert boxed.reasons("a")[0] == "context image changed"
+    boxed.write({"image/Dockerfile": f"FROM {base_image(engine)}\nRUN echo two > /made\n"})
+    assert boxed.build().done == ["a"]
+    assert boxed.read("o.txt") == "two\n"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from mlmake.engine.look import look
-from mlmake.environments.system import System
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.plan.assess import Assessor
 from mlmake.state.cache import Cache
@@ -264,7 +263,7 @@ def test_reasons_for_a_step_that_is_settled(chain: Folder) -> None:
     project = chain.load()
     connection = connect(chain.home, create=False)
     digests = Digests(connection)
-    looker = Fingerprints(project, digests, connection, System())
+    looker = Fingerprints(project, digests, connection)
     assessor = Assessor(project, Records(connection), digests, looker, Cache(chain.home, project.cache, connection))
     step = project.steps["p.b"]
     assert assessor.reasons(step) == ()

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from mlmake.environments.system import System
 from mlmake.errors import StateError
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
@@ -39,7 +38,7 @@ def digest(text: str | bytes) -> str:
 
 def fingerprints(project: Folder, connection: sqlite3.Connection | None = None) -> Fingerprints:
     connection = connection or connect(project.home, create=False)
-    return Fingerprints(project.load(), Digests(connection), connection, System())
+    return Fingerprints(project.load(), Digests(connection), connection)
 
 
 def look(project: Folder, step: str = "p.s", *, pending: tuple[str, ...] = ()) -> Fingerprint:
@@ -312,7 +311,7 @@ def test_imports_belong_to_the_text_that_they_were_read_from(one: Folder) -> Non
     one.write({"steps/s.py": "import a\n", "steps/a.py": "", "steps/b.py": ""})
     connection = connect(one.home, create=True)
     digests = Digests(connection)
-    first = Fingerprints(one.load(), digests, connection, System())
+    first = Fingerprints(one.load(), digests, connection)
     plain = digests.of
 
     def of(path: str) -> object:

@@ -17,6 +17,8 @@ from mlmake.cli.listing import counts, print_verdicts
 from mlmake.cli.place import Place, mute
 from mlmake.model.events import (
     Ended,
+    EnvironmentBuilding,
+    EnvironmentBuilt,
     Event,
     LockWaiting,
     Noticed,
@@ -36,6 +38,8 @@ from mlmake.model.run import Outcome, seconds_in_words, size_in_words
 
 _TAIL = 15
 """Lines of a failed step's log that are shown."""
+_BUILDS = "environment "
+"""How the live view tells the building of an environment from a step; no step's id holds a blank."""
 
 
 class Console:
@@ -91,6 +95,18 @@ class Console:
             steps = [self._project.steps[step] for step in shown]
             print_verdicts(self._project, steps, shown, expand=self._verbose, first_only=not self._verbose)
         self._say(f"dry run: {counts(event.verdicts, event.others)}; nothing was run")
+
+    def _building(self, event: EnvironmentBuilding) -> None:
+        if self._live:
+            self._live.started(f"{_BUILDS}{event.name}", f"environment {event.name}: building")
+        else:
+            self._say(f"environment {event.name}: building")
+
+    def _built(self, event: EnvironmentBuilt) -> None:
+        if self._live:
+            self._live.ended(f"{_BUILDS}{event.name}", counts=False)
+        if not event.problem:
+            self._say(f"environment {event.name}: built in {seconds_in_words(event.seconds)}")
 
     def _fetching(self, event: StepFetching) -> None:
         if self._live:
@@ -211,6 +227,8 @@ def _command_line(argv: tuple[str, ...]) -> str:
 
 _TOLD_BY: dict[type, Callable[[Console, Any], None]] = {
     Planned: Console._planned,
+    EnvironmentBuilding: Console._building,
+    EnvironmentBuilt: Console._built,
     StepFetching: Console._fetching,
     StepStarted: Console._started,
     StepFinished: Console._finished,

@@ -11,6 +11,7 @@ from mlmake.config import params as keys
 from mlmake.config.check import check_names, check_scripts, check_step, placeholders_of
 from mlmake.config.clash import clashes
 from mlmake.config.connect import Connections
+from mlmake.config.environments import check_environments
 from mlmake.config.graph import in_order, in_words
 from mlmake.config.owners import Claim
 from mlmake.config.places import is_glob
@@ -45,6 +46,7 @@ class _Expansion:
         self._check_overlaps()
         check_names(self.scope)
         check_scripts(self.scope)
+        check_environments(self.scope)
         return self._connected()
 
     def _connected(self) -> Project:

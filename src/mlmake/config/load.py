@@ -13,6 +13,7 @@ import tomli
 from mlmake.config import tables
 from mlmake.config.build import build, keys_of, unknown_key
 from mlmake.config.check import check_params
+from mlmake.config.environments import check_environment
 from mlmake.config.expand import expand
 from mlmake.config.override import override
 from mlmake.config.places import NAME, NAME_RULE, SCHEMES, datastore, shared_store
@@ -226,7 +227,10 @@ class _Reader:
         if len(bases) != 1:
             found = " and ".join(bases) or "none"
             self.problems.tell(where, f"exactly one base of {', '.join(_BASES)} is needed; found {found}")
-        return Environment(name=name, **{key: getattr(table, key) for key in keys_of(tables.EnvironmentTable)})
+        made = Environment(name=name, **{key: getattr(table, key) for key in keys_of(tables.EnvironmentTable)})
+        if len(bases) == 1:
+            check_environment(self.problems, made, where)
+        return made
 
     def _compute(self, name: str, value: Any, where: str) -> Compute:
         kind = value.get("kind", "local") if isinstance(value, dict) else "local"

@@ -55,13 +55,16 @@ class ProjectTable:
 class EnvironmentTable:
     """`[environments.NAME]`: the software a step runs in; exactly one of python, conda, image, dockerfile."""
 
-    python: str = setting("A virtual environment of this Python version.", "")
-    conda: str = setting("A conda environment file.", "")
+    python: str = setting("A virtual environment of this Python version, such as `3.12`.", "")
+    conda: str = setting("A conda environment file; needs micromamba, mamba or conda.", "")
     image: str = setting("A container image.", "")
     dockerfile: str = setting("A Dockerfile to build the image from.", "")
-    packages: tuple[str, ...] = setting("Requirements to install.", ())
-    requirements: str = setting("A requirements file to install.", "")
-    variables: tuple[str, ...] = setting("Environment variables that count as facts.", ())
+    packages: tuple[str, ...] = setting("With `python`: requirements to install, as pip takes them.", ())
+    requirements: str = setting("With `python`: a requirements file to install.", "")
+    variables: tuple[str, ...] = setting("Environment variables that must be set and whose values count as facts.", ())
+    secrets: tuple[str, ...] = setting(
+        "Environment variables that must be set to run a step, are no facts and are never written.", ()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mlmake.engine.slots import Slots
 from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
 from mlmake.home import Home
-from mlmake.model.project import Compute, Project
+from mlmake.model.project import Compute, Environment, Project
 from mlmake.model.reason import Cause, State, Verdict
 from mlmake.model.step import Step
 
-_GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.VARIABLE_MISSING)
+_GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.SOURCE_MISSING, Cause.VARIABLE_MISSING)
+_IMAGES = ("image", "dockerfile")
 
 
 def project_token(home: Home) -> str:
@@ -43,7 +44,9 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
         compute = project.computes.get(on or step.spec.compute)
         if compute is not None:
             _check_compute(project, compute, where)
-        _check_environment(project, compute, step, where)
+        environment = project.environments.get(step.spec.environment)
+        if not step.spec.delivers:
+            _check_environment(environment, set(_kinds(project, on or step.spec.compute)), where)
         remote = [output for output in step.outputs if output.location.is_remote]
         if remote and step.spec.in_place:
             raise UsageError(
@@ -64,26 +67,37 @@ def _check_compute(project: Project, compute: Compute, where: str) -> None:
         )
 
 
-def _check_environment(project: Project, compute: Compute | None, step: Step, where: str) -> None:
-    """An image needs a target with containers, and such a target an image."""
-    environment = project.environments.get(step.spec.environment)
-    has_image = environment is not None and environment.base in ("image", "dockerfile")
-    if compute is not None and compute.kind == "docker":
-        if not has_image:
-            raise UsageError(
-                f"{where}: compute target {compute.name!r} has containers, and no image is named for the step",
-                hint="give it an environment with an `image` or a `dockerfile`",
-            )
-    elif has_image:
+def _check_environment(environment: Environment | None, kinds: set[str], where: str) -> None:
+    """Whether what a step runs in fits to where it runs, by the kinds of its targets."""
+    has_image = environment is not None and environment.base in _IMAGES
+    if "docker" in kinds and not has_image:
         raise UsageError(
-            f"{where}: environment {step.spec.environment!r} is an image, which needs a compute target of kind docker",
-            hint='declare one: [compute.box] kind = "docker"',
+            f"{where}: its compute target has containers, and no image is named for the step",
+            hint="give it an environment with an `image` or a `dockerfile`",
         )
-    elif step.spec.environment != "system":
+    if environment is None:
+        return
+    if has_image:
+        if kinds != {"docker"}:
+            raise UsageError(
+                f"{where}: environment {environment.name!r} is an image and needs a compute target of kind docker",
+                hint="name one in 'compute', or give the environment a 'python' or 'conda' instead",
+            )
+    elif kinds != {"local"}:
         raise NotYetError(
-            f"{where}: environment {step.spec.environment!r} cannot be made by this version of mlmake",
-            hint="leave 'environment' out to run with the Python that runs mlmake",
+            f"{where}: environment {environment.name!r} can be made on this machine only by this version of mlmake",
+            hint="leave 'environment' out there to run with the python3 of the host",
         )
+
+
+def _kinds(project: Project, target: str) -> Iterator[str]:
+    """The kinds of a target, or of all members of a pool."""
+    compute = project.computes.get(target)
+    if compute is not None and compute.kind == "pool":
+        for member in compute.options["of"]:
+            yield from _kinds(project, member)
+    else:
+        yield compute.kind if compute else "local"
 
 
 def check_room(steps: Sequence[Step], slots: Slots) -> None:

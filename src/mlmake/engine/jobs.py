@@ -23,14 +23,15 @@ from mlmake.engine.attempt import (
     note,
     unwritten,
 )
+from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.preparing import Preparing
 from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.starting import Starter, Submitted, refusal, submitted
+from mlmake.engine.starting import Starter, Submitted, image_at, refusal, submitted
 from mlmake.engine.targets import Target, Targets, Watchers
-from mlmake.environments.base import Software
+from mlmake.environments.images import fact
 from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
 from mlmake.home import Home
@@ -56,7 +57,6 @@ class Jobs:
         ledger: Ledger,
         setting: Setting,
         slots: Slots,
-        software: Software,
         sink: Sink,
         sharing: Sharing | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class Jobs:
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
-        self._starter = Starter(project, run, ledger, software)
+        self._starter = Starter(project, run, ledger)
         self._sink = sink
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
@@ -73,7 +73,9 @@ class Jobs:
         self._apart = Apart()
         told = replace(setting, is_stopping=lambda: self._cancelling)
         self._targets = Targets(project, told, slots, self._apart, sink)
-        self._preparing = Preparing(ledger, sharing, self._apart, sink, self._make_ready, self._fail_unstarted)
+        equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
+        to = self._make_ready, self._fail_unstarted
+        self._preparing = Preparing(ledger, sharing, equipping, self._apart, sink, *to)
         self._settling = Settling(
             project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
         )
@@ -185,9 +187,14 @@ class Jobs:
 
     def _start(self, queued: Queued, target: Target, lease: Lease) -> None:
         step = queued.step
+        environment = self._project.environments.get(step.spec.environment)
+        if target.executor.traits.containers and environment and environment.name not in target.images:
+            work = partial(image_at, target, environment, self._home.root)
+            self._apart.do(work, partial(self._imaged, queued, target, lease), is_slow=True)
+            return
         try:
             before = self._ledger.look(step)
-            is_here = not self._ledger.needs(step)
+            is_here = not (before.fingerprint.unbuilt or self._ledger.needs(step))
         except StoreError as error:
             target.slots.give(lease)
             self._fail_unstarted(queued, error.message)
@@ -207,11 +214,20 @@ class Jobs:
             self._submitted(attempt, job, Submitted("", refusal(job, error)))
             return
         if target.is_here:
-            self._submitted(attempt, job, submitted(target, self._home.root, job))
+            self._submitted(attempt, job, submitted(target, job))
         else:
-            self._apart.do(
-                partial(submitted, target, self._home.root, job), partial(self._submitted, attempt, job), is_slow=True
-            )
+            self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
+
+    def _imaged(self, queued: Queued, target: Target, lease: Lease, told: Submitted) -> None:
+        """Go on with a step when its image is there; the id is one of its facts."""
+        if told.problem or self._cancelling:
+            target.slots.give(lease)
+            outcome = Outcome.CANCELLED if self._cancelling else Outcome.FAILED
+            self._fail_unstarted(queued, told.problem or "cancelled", outcome)
+            return
+        target.images[queued.step.spec.environment] = told.handle
+        self._ledger.softwares.note_image(queued.step.spec, fact(told.handle))
+        self._start(queued, target, lease)
 
     def _submitted(self, attempt: Attempt, job: Job, told: Submitted) -> None:
         if told.problem:
@@ -249,10 +265,10 @@ class Jobs:
     def _ended(self, target: Target, finished: Finished) -> None:
         self._apart.post(partial(self._finished, (target.name, finished.handle), finished))
 
-    def _fail_unstarted(self, queued: Queued, message: str) -> None:
+    def _fail_unstarted(self, queued: Queued, message: str, outcome: Outcome = Outcome.FAILED) -> None:
         step_run = self._starter.step_run(queued)
         note(os.path.join(self._project.root, step_run.log), message)
-        self._settling.end_badly(step_run, queued.step, Outcome.FAILED, message)
+        self._settling.end_badly(step_run, queued.step, outcome, message.partition("\n")[0])
 
     # Restoring.
 

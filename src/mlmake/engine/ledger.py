@@ -16,7 +16,6 @@ from typing import NamedTuple
 from mlmake.engine.keeping import bring, keep
 from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
-from mlmake.environments.base import Software
 from mlmake.home import Home
 from mlmake.model.data import Value
 from mlmake.model.project import Project
@@ -78,9 +77,7 @@ class Contents(NamedTuple):
 class Ledger:
     """Everything known of a project's steps, and every write of it."""
 
-    def __init__(
-        self, project: Project, connection: sqlite3.Connection, software: Software, *, whole: bool = True
-    ) -> None:
+    def __init__(self, project: Project, connection: sqlite3.Connection, *, whole: bool = True) -> None:
         """With `whole` false, what is known is read step by step: for a few steps of many."""
         self._root = project.root
         self._home = Home(project.root)
@@ -88,7 +85,8 @@ class Ledger:
         self.digests = Digests(connection, whole=whole)
         self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
-        self.fingerprints = Fingerprints(project, self.digests, connection, software)
+        self.fingerprints = Fingerprints(project, self.digests, connection)
+        self.softwares = self.fingerprints.softwares
         self._remotes = self.fingerprints.remotes
         self.cache = Cache(self._home, project.cache, connection)
         self._fetcher = Fetcher(self.cache.objects)
@@ -235,7 +233,8 @@ class Ledger:
         with transaction(self._connection):
             self._put_started()
             self.records.put(record)
-            self.records.keep_texts(before.fingerprint.code)
+            self.records.keep_texts({**before.fingerprint.code, **before.fingerprint.sources})
+            self.records.keep(before.fingerprint.texts)
             self.runs.put(done)
             action = self._put_action(done, contents, seconds, restored)
             self._save_memo()

@@ -7,7 +7,6 @@ from contextlib import closing
 
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.scope import Scope
-from mlmake.environments.system import System
 from mlmake.home import Home
 from mlmake.model.project import Project
 from mlmake.model.reason import Verdict
@@ -17,7 +16,7 @@ from mlmake.state.lock import held_at_once
 
 def judge(scope: Scope, connection: sqlite3.Connection) -> dict[str, Verdict]:
     """A verdict for every selected step. What was learnt by looking is kept, if no build runs."""
-    with closing(Ledger(scope.project, connection, System(), whole=not scope.is_narrow)) as ledger:
+    with closing(Ledger(scope.project, connection, whole=not scope.is_narrow)) as ledger:
         newest = ledger.runs.last(1)
         verdicts = ledger.assess(scope.steps)
         with held_at_once(Home(scope.project.root)) as is_held:
@@ -32,4 +31,4 @@ def judge(scope: Scope, connection: sqlite3.Connection) -> dict[str, Verdict]:
 
 def look(project: Project, connection: sqlite3.Connection) -> Ledger:
     """A ledger to ask."""
-    return Ledger(project, connection, System())
+    return Ledger(project, connection)

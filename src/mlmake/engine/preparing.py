@@ -1,4 +1,4 @@
-"""What comes before a run: is the step's result in a cache, and is its data on this machine?"""
+"""What comes before a run: is its software there, is its result in a cache, and is its data on this machine?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 
 from mlmake.engine.apart import Apart
 from mlmake.engine.attempt import Queued
+from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger, Lookup, Moment
 from mlmake.engine.meter import Meter
 from mlmake.engine.sharing import Sharing
@@ -30,6 +31,7 @@ class Preparing:
         self,
         ledger: Ledger,
         sharing: Sharing | None,
+        equipping: Equipping,
         apart: Apart,
         sink: Sink,
         ready: Callable[[Queued], None],
@@ -38,6 +40,7 @@ class Preparing:
         self.restorable: deque[Queued] = deque()
         self._ledger = ledger
         self._sharing = sharing
+        self._equipping = equipping
         self._apart = apart
         self._sink = sink
         self._ready = ready
@@ -45,7 +48,14 @@ class Preparing:
         self._is_over = False
 
     def put(self, queued: Queued) -> None:
-        """Look for the result of a step in the cache, then in the shared one."""
+        """Look for the result of a step in the cache, then in the shared one; its facts are known with its software."""
+        self._equipping.equip(queued, self._look_for)
+
+    def fetch(self, queued: Queued) -> None:
+        """Bring what a step needs and this machine does not have; then it is ready."""
+        self._equipping.equip(queued, self._fetch)
+
+    def _look_for(self, queued: Queued) -> None:
         try:
             found = self._look_up(queued)
         except MlmakeError as error:  # a datastore gives no answer
@@ -56,10 +66,9 @@ class Preparing:
         elif found and self._sharing and self._sharing.reads:
             self._sharing.look_up(found.key, self._apart.expect(partial(self._looked_up, queued, found.before)))
         else:
-            self.fetch(queued)
+            self._fetch(queued)
 
-    def fetch(self, queued: Queued) -> None:
-        """Bring what a step reads from datastores and this machine does not have; then it is ready."""
+    def _fetch(self, queued: Queued) -> None:
         if self._is_over:
             return
         try:
@@ -76,6 +85,7 @@ class Preparing:
     def drop(self) -> None:
         """Make nothing more ready; what still comes is too late."""
         self._is_over = True
+        self._equipping.drop()
         self.restorable.clear()
         if self._sharing:
             self._sharing.stop_looking()

@@ -52,7 +52,8 @@ def environment_for(project: Project, software: Software) -> dict[str, str]:
     search = [os.path.join(project.root, "src"), os.path.join(project.root, "steps"), project.root]
     search += [inherited["PYTHONPATH"]] if inherited.get("PYTHONPATH") else []
     own = {"PYTHONPATH": os.pathsep.join(search), "PYTHONUNBUFFERED": "1"}
-    return {**inherited, **software.variables(inherited), **own}
+    every = {**inherited, **software.variables(inherited), **own}
+    return {name: value for name, value in every.items() if value is not None}
 
 
 def job_for(

@@ -18,7 +18,6 @@ from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.slots import Slots, gpu_folder, here
-from mlmake.environments.system import System
 from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
 from mlmake.home import Home
@@ -117,7 +116,7 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             check_supported(project, scope.steps, request.on)
             check_room(_here(scope.steps, request), slots)
         clear_up(home, connection, sink)
-        with closing(Ledger(project, connection, System(), whole=not scope.is_narrow)) as ledger:
+        with closing(Ledger(project, connection, whole=not scope.is_narrow)) as ledger:
             plan = _plan(ledger, chosen, scope, request)
             if not request.keep_going:
                 check_inputs(project, plan.verdicts)
@@ -191,7 +190,7 @@ def _dry_run(
     sink: Sink,
     began: float,
 ) -> Summary:
-    with closing(Ledger(scope.project, connection, System(), whole=not scope.is_narrow)) as ledger:
+    with closing(Ledger(scope.project, connection, whole=not scope.is_narrow)) as ledger:
         plan = _plan(ledger, chosen, scope, request)
     sink(Planned(plan.verdicts, plan.seconds, dry_run=True, others=plan.others))
     return Summary(fresh=plan.fresh, blocked=len(plan.blocked), seconds=time.monotonic() - began)
@@ -220,7 +219,7 @@ def _run(
     token = f"{project_token(home)}{uuid.uuid4().hex}"
     setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes, on=request.on)
     with _sharing(ledger) as sharing:
-        jobs = Jobs(project, number, ledger, setting, slots, System(), sink, sharing)
+        jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:

@@ -21,7 +21,7 @@ from mlmake.environments.base import Software
 from mlmake.errors import HostError, MlmakeError
 from mlmake.home import Home
 from mlmake.model.job import Job
-from mlmake.model.project import Project
+from mlmake.model.project import Environment, Project
 from mlmake.model.reason import Cause
 from mlmake.model.run import Outcome, StepRun
 from mlmake.state.cache import key_of_facts
@@ -38,13 +38,12 @@ class Submitted(NamedTuple):
 class Starter:
     """Makes attempts of steps, and their jobs."""
 
-    def __init__(self, project: Project, run: int, ledger: Ledger, software: Software) -> None:
+    def __init__(self, project: Project, run: int, ledger: Ledger) -> None:
         self._project = project
         self._home = Home(project.root)
         self._run = run
         self._ledger = ledger
-        self._software = software
-        self._environment = environment_for(project, software)
+        self._environments: dict[str, Mapping[str, str]] = {}
         self._host = socket.gethostname()
         self.spares = Spares()
 
@@ -71,7 +70,8 @@ class Starter:
         """The job of an attempt, as this machine would run it."""
         paths = attempt.before.fingerprint.paths
         outputs = attempt.stage.outputs
-        python = self._software.python
+        software = self._ledger.softwares.of(attempt.step.spec)
+        python = software.python
         if not target.is_here:
             streamed = attempt.step.spec.streamed
             paths = {name: each if name in streamed else self._inside(each) for name, each in paths.items()}
@@ -82,16 +82,22 @@ class Starter:
             self._project,
             attempt.step,
             call,
-            self._environment,
+            self._environment(software),
             attempt.queued.number,
             attempt.step_run.log,
             attempt.lease.gpus,
         )
         if target.is_here:
             return job
-        environment = self._project.environments.get(attempt.step.spec.environment)
         goes = shipped_job(job, call, attempt.step.spec.timeout)
-        return replace(goes, environment=environment, gpus=attempt.lease.gpus)
+        image = target.images.get(attempt.step.spec.environment, "")
+        return replace(goes, image=image, gpus=attempt.lease.gpus)
+
+    def _environment(self, software: Software) -> Mapping[str, str]:
+        """What steps of one environment find in theirs: worked out once, as it is the same for thousands of them."""
+        if software.python not in self._environments:
+            self._environments[software.python] = environment_for(self._project, software)
+        return self._environments[software.python]
 
     def prepare(self, attempt: Attempt, job: Job, target: Target) -> Job:
         """Make an attempt's places, and gather what goes along with its job. Raises OSError."""
@@ -121,18 +127,26 @@ class Starter:
         return tuple(os.path.join(self._project.root, places.inside(path)) for path in paths)
 
 
-def submitted(target: Target, root: str, job: Job) -> Submitted:
-    """Hand a job to its target, once the image is there that it may want; for any thread."""
+def submitted(target: Target, job: Job) -> Submitted:
+    """Hand a job to its target; for any thread."""
     try:
-        if target.executor.traits.containers and job.environment:
-            job = replace(job, image=image_of(job.environment, root, target.executor))
         return Submitted(target.executor.submit(job))
+    except HostError as error:
+        return Submitted("", error.message, is_lost=True)
+    except OSError as error:
+        return Submitted("", refusal(job, error))
+
+
+def image_at(target: Target, environment: Environment, root: str) -> Submitted:
+    """The id of an image, as a handle, had on a target; for any thread."""
+    try:
+        return Submitted(image_of(environment, root, target.executor))
     except HostError as error:
         return Submitted("", error.message, is_lost=True)
     except MlmakeError as error:
         return Submitted("", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
     except OSError as error:
-        return Submitted("", refusal(job, error))
+        return Submitted("", f"the image cannot be had: {error}")
 
 
 def refusal(job: Job, error: OSError) -> str:

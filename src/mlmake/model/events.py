@@ -32,6 +32,23 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentBuilding:
+    """An environment that steps wait for is being built. `log` is relative to the project's root."""
+
+    name: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentBuilt:
+    """It stands now; or not, and `problem` says why."""
+
+    name: str
+    seconds: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StepFetching:
     """What a step reads is on its way from a datastore: bytes that have come, of all. Told again and again."""
 
@@ -121,6 +138,8 @@ class Ended:
 Event: TypeAlias = (
     LockWaiting
     | Planned
+    | EnvironmentBuilding
+    | EnvironmentBuilt
     | StepFetching
     | StepStarted
     | StepFinished

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlmake.model.project import Environment
 from mlmake.model.resources import Resources
 
 
@@ -62,7 +61,7 @@ class Job:
         log: absolute path of the file that takes stdout and stderr as they come.
         resources: what the target sets aside for it.
         gpus: those that it may use, by index.
-        environment: what it runs in, where its target has containers; `image` is the id of its image then.
+        image: id of the image that it runs in, where its target has containers.
         timeout: seconds after which it is ended where it runs, even if nobody watches; 0 for none.
         shipment: what goes along, where the target does not share this machine's disk.
     """
@@ -74,7 +73,6 @@ class Job:
     log: str
     resources: Resources = Resources()
     gpus: tuple[int, ...] = ()
-    environment: Environment | None = None
     image: str = ""
     timeout: float = 0.0
     shipment: Shipment | None = None

@@ -15,7 +15,12 @@ FILE = "pipelines.toml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """The software that a step runs in: exactly one base of python, conda, image, dockerfile."""
+    """The software that a step runs in: exactly one base of python, conda, image, dockerfile.
+
+    Attributes:
+        variables: environment variables whose values are facts.
+        secrets: environment variables that are handed over, and neither a fact nor ever written.
+    """
 
     name: str
     python: str = ""
@@ -25,6 +30,7 @@ class Environment:
     packages: tuple[str, ...] = ()
     requirements: str = ""
     variables: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def base(self) -> str:

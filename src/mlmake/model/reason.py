@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+_SHORT = ("param ", "matrix ", "environment ", "python", "image")
+"""How the names of facts begin whose values are short enough to be told."""
+
 
 class State(Enum):
     """What a build would do with a step."""
@@ -32,11 +35,14 @@ class Cause(Enum):
     OUTPUT_CHANGED = "output {subject} is not what the last run wrote"
     ALWAYS = "reuse = false: it always runs"
     FORCED = "forced"
+    SOFTWARE = "{subject}: {new}"
+    NOT_BUILT = "{subject} is not built yet"
     EDITED = "{subject} was edited while the last run read it"
     UPSTREAM = "waits for {subject}"
     INPUT_MISSING = "input {subject} is missing: {new}"
     UNREACHABLE = "its datastore cannot be asked: {new}"
     SCRIPT_MISSING = "script {subject} is missing"
+    SOURCE_MISSING = "{subject} is missing"
     VARIABLE_MISSING = "environment variable {subject} is not set"
     UPSTREAM_BLOCKED = "step {subject} is blocked"
     UPSTREAM_FAILED = "step {subject} failed"
@@ -56,7 +62,7 @@ class Reason:
 
     def __str__(self) -> str:
         text = self.cause.value.format(subject=self.subject, new=self.new)
-        if self.cause is Cause.CHANGED and self.subject.startswith(("param ", "matrix ", "environment ")):
+        if self.cause is Cause.CHANGED and self.subject.startswith(_SHORT):
             return f"{text}: {self.old} -> {self.new}"
         if self.cause is Cause.CHANGED and self.subject.startswith("output "):
             return f"{self.subject} is now declared as {self.new}, was {self.old}"

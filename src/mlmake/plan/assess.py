@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Record
 from mlmake.model.step import Step
+from mlmake.plan.packages import worded
 from mlmake.plan.staleness import NEVER_RAN, Contents, differences, verdict
 from mlmake.state.cache import Action, Cache
 from mlmake.state.digests import Digest, Digests
@@ -78,10 +80,17 @@ class Assessor:
     def own_reasons(self, step: Step, fingerprint: Fingerprint) -> tuple[Reason, ...]:
         """The reasons that lie in the step itself."""
         record = self._records.get(step.id)
-        found = tuple(differences(record, fingerprint, self.contents(step, record)))
+        found = tuple(
+            worded(reason, partial(self._text, fingerprint))
+            for reason in differences(record, fingerprint, self.contents(step, record))
+        )
         if not found and not step.spec.reuse:
             return (Reason(cause=Cause.ALWAYS),)
         return found
+
+    def _text(self, fingerprint: Fingerprint, digest: str) -> str | None:
+        """What a fact of a step stands for, now or in its record."""
+        return fingerprint.texts.get(digest) or self._records.text(digest)
 
     def contents(self, step: Step, record: Record | None) -> Contents:
         """What stands where the step's outputs belong; empty where it never ran, as nobody asks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Item, Record, version_in_words
 from mlmake.model.step import Step
 from mlmake.plan.identity import identities
+from mlmake.plan.packages import changes
 from mlmake.state.fingerprint import Fingerprint
 from mlmake.state.records import Records
 from mlmake.state.remotes import Remotes
@@ -19,6 +21,12 @@ from mlmake.state.runs import Runs
 
 _DIFF_LINES = 80
 _TEXT_LIMIT = 1 << 18
+_SHOWN = (Cause.CHANGED, Cause.ADDED, Cause.REMOVED, Cause.OUTPUT_CHANGED, Cause.SOFTWARE)
+"""Causes behind which there is more to see."""
+_FILES = ("code", "requirements", "conda", "dockerfile", "package")
+"""How the facts begin whose value is the digest of a file of the project."""
+_WORDED = ("param", "matrix", "environment", "python", "packages", "image", "kind", "version", "output")
+"""How the facts begin whose value says something."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,23 +89,32 @@ class Explainer:
 
     def _lines(self, reason: Reason, step: Step, record: Record | None, fingerprint: Fingerprint) -> Iterator[str]:
         space, _, name = reason.subject.partition(" ")
-        if record is None or reason.cause not in (Cause.CHANGED, Cause.ADDED, Cause.REMOVED, Cause.OUTPUT_CHANGED):
+        if record is None or reason.cause not in _SHOWN:
             return
         if reason.cause is Cause.OUTPUT_CHANGED:
             yield f"was {reason.old}, is {reason.new}"
-        elif space == "code" and reason.cause is Cause.CHANGED:
+        elif reason.cause is Cause.SOFTWARE:
+            yield from self._packages(reason, record, fingerprint)
+        elif space in _FILES and reason.cause is Cause.CHANGED:
             yield from self._code_diff(name, reason)
         elif space == "input":
             yield from self._input_changes(step, name, record, fingerprint)
         elif reason.subject == "args":
             yield from (f"was {_command(reason.old)}", f"is  {_command(reason.new)}")
-        elif space in ("param", "matrix", "environment", "kind", "version", "output"):
+        elif space in _WORDED:
             yield from (f"was {reason.old}",) if reason.old is not None else ()
             yield from (f"is  {reason.new}",) if reason.new is not None else ()
 
+    def _packages(self, reason: Reason, record: Record, fingerprint: Fingerprint) -> Iterator[str]:
+        """Every package that changed, where the reason does not name all."""
+        old, new = record.facts.get(reason.subject), fingerprint.facts.get(reason.subject)
+        found = list(changes(old, new, lambda digest: fingerprint.texts.get(digest) or self._records.text(digest)))
+        if ", ".join(found) != reason.new:
+            yield from found
+
     def _code_diff(self, path: str, reason: Reason) -> Iterator[str]:
         old = self._records.text(reason.old or "")
-        new = _read(f"{self._project.root}/{path}")
+        new = _read(os.path.join(self._project.root, path))
         if old is None or new is None:
             yield f"was {reason.old}, is {reason.new} (no text kept to compare)"
             return

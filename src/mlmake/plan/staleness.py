@@ -21,7 +21,7 @@ def differences(record: Record | None, fingerprint: Fingerprint, outputs: Conten
         yield NEVER_RAN
         return
     old, new = record.facts, fingerprint.facts
-    if old != new or fingerprint.waiting:
+    if old != new or fingerprint.waiting or fingerprint.unbuilt:
         yield from _changed(old, new, fingerprint)
     for item in record.outputs:
         now = outputs.get(item.text)
@@ -40,10 +40,12 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str], fingerprint: Finger
             yield Reason(cause=Cause.EDITED, subject=name, new=value)
         elif before != value:
             yield Reason(cause=Cause.CHANGED, subject=name, old=before, new=value)
-    # Inputs that are not known yet neither came nor went, unless they were declared since or are so no more.
+    # Inputs that are not known yet neither came nor went, unless they were declared since or are so no more. Nor did
+    # what is in an environment that is not built: if the record asked for the same, it stands.
     unknown = [f"input {name}" for name in fingerprint.waiting]
     yield from (Reason(cause=Cause.ADDED, subject=name) for name in unknown if name not in old)
-    for name in sorted(old.keys() - new.keys() - {*unknown}):
+    yield from (Reason(cause=Cause.NOT_BUILT, subject=name) for name in fingerprint.unbuilt if name not in old)
+    for name in sorted(old.keys() - new.keys() - {*unknown, *fingerprint.unbuilt}):
         yield Reason(cause=Cause.REMOVED, subject=name, old=old[name])
 
 

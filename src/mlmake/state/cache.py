@@ -59,7 +59,7 @@ def key_of(step: Step, fingerprint: Fingerprint) -> str:
     """The digest of a step's facts: SHA-256, as others may write into a shared cache; "" where no action can be."""
     if not step.spec.reuse or not step.outputs or not any(step.spec.caches(output.name) for output in step.outputs):
         return ""
-    if fingerprint.pending or fingerprint.missing:
+    if fingerprint.pending or fingerprint.missing or fingerprint.unbuilt:
         return ""
     return key_of_facts(fingerprint.facts)
 

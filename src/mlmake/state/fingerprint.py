@@ -1,8 +1,9 @@
 """Facts: everything that decides what a step computes, each with a name for people and a value to compare.
 
-`code steps/fit.py`, `args`, `param model.depth`, `matrix fold`, `input table`, `output model`, `environment ml`,
-`env HOME`, `kind`, `names` (a step's own, of its parameters), `in_place`, `version`. Names of steps, tags,
-descriptions, compute targets and order are no facts.
+`code steps/fit.py`, `args`, `param model.depth`, `matrix fold`, `input table`, `output model`, `environment ml` (what
+was installed), `python`, `packages`, `requirements ml.txt` and their like (what was asked for), `env HOME`, `kind`,
+`names` (a step's own, of its parameters), `in_place`, `version`. Names of steps, tags, descriptions, compute targets
+and order are no facts.
 """
 
 from __future__ import annotations
@@ -12,29 +13,32 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import xxhash
 
-from mlmake.environments.base import Software
+from mlmake.environments.base import Facts
 from mlmake.home import Home
-from mlmake.model.data import Input, Source, Value
+from mlmake.model.data import Input, Source
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
 from mlmake.model.step import Kind, Step, StepSpec
-from mlmake.model.template import placeholders
 from mlmake.state.database import misread
+from mlmake.state.declared import Declared, as_json
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.imports import Closure
 from mlmake.state.mirror import target_of
 from mlmake.state.remotes import Remotes, url_of
 from mlmake.state.scan import scan
 from mlmake.state.snapshot import matches
+from mlmake.state.softwares import Softwares
 
 EDITED = "edited while it was read"
 """The value of a fact that changed under a running step: it equals no digest, so the step runs again."""
+_NO_SOFTWARE = Facts(values={})
+"""That of a step that mlmake does itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,9 @@ class Fingerprint:
         pending: producers whose outputs are not final; facts of these inputs are left out.
         waiting: the names of these inputs.
         code: absolute path -> digest of every code file.
+        sources: the same of the files that the environment is made from.
+        unbuilt: names of facts that only an environment will tell that is not built yet.
+        texts: digest -> text behind the value of a fact.
     """
 
     facts: Mapping[str, str]
@@ -58,6 +65,9 @@ class Fingerprint:
     pending: tuple[str, ...]
     code: Mapping[str, str]
     waiting: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    unbuilt: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +87,29 @@ class Watched:
     variables: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Declared:
-    """What a step's table says of its facts; `mentioned` are absolute paths. It holds on to the spec it goes by."""
+class _Static(NamedTuple):
+    """What all combinations of a matrix share."""
 
-    spec: StepSpec
-    facts: Mapping[str, str]
-    scripts: tuple[str, ...]
-    mentioned: tuple[str, ...]
-    variables: tuple[str, ...]
+    facts: dict[str, str]
+    missing: tuple[Reason, ...]
+    code: dict[str, str]
+    software: Facts
 
 
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
-    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection, software: Software) -> None:
+    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection) -> None:
         self._project = project
         self._home = Home(project.root)
         self.remotes = Remotes(project.datastores, connection)
         self._digests = digests
-        self._software = software
+        self.softwares = Softwares(project, digests)
         self._connection = connection
         self._names = _known_imports(connection)
         self._new_names: dict[str, tuple[str, ...]] = {}
-        self._declared: dict[int, _Declared] = {}
-        self._static: dict[int, tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]] = {}
+        self._declared: dict[int, Declared] = {}
+        self._static: dict[int, _Static] = {}
         self._matches: dict[tuple[str, str], list[str]] = {}
         self._expected: dict[str, Digest] = {}
         self._closure = self._new_closure()
@@ -110,14 +118,15 @@ class Fingerprints:
         """Forget which code files there are, as time has passed since the last look."""
         self._static.clear()
         self._matches.clear()
+        self.softwares.look_again()
         self.remotes.look_again()
         self._closure = self._new_closure()
 
     def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True) -> Fingerprint:
         """The facts of a step; inputs made by a step that is not final are left out."""
-        spec_facts, spec_missing, code = self._of_spec(step.spec)
-        facts = dict(spec_facts)
-        missing = list(spec_missing)
+        static = self._of_spec(step.spec)
+        facts = dict(static.facts)
+        missing = list(static.missing)
         pending: dict[str, None] = {}
         waits: list[str] = []
         inputs: dict[str, tuple[Item, ...]] = {}
@@ -132,8 +141,8 @@ class Fingerprints:
             missing += [Reason(cause=Cause.INPUT_MISSING, subject=each.name, new=text) for text in gone]
             inputs[each.name] = items
             facts[f"input {each.name}"] = _digest_of(items)
-        facts.update((f"param {param.key}", _as_json(param.value)) for param in step.params)
-        facts.update((f"matrix {axis}", _as_json(value)) for axis, value in step.matrix.items())
+        facts.update((f"param {param.key}", as_json(param.value)) for param in step.params)
+        facts.update((f"matrix {axis}", as_json(value)) for axis, value in step.matrix.items())
         facts.update((f"output {output.name}", output.location.text) for output in step.outputs)
         return Fingerprint(
             facts=facts,
@@ -141,8 +150,11 @@ class Fingerprints:
             paths=paths,
             missing=tuple(missing),
             pending=tuple(pending),
-            code=code,
+            code=static.code,
             waiting=tuple(waits),
+            sources=static.software.sources,
+            unbuilt=static.software.unknown,
+            texts=static.software.texts,
         )
 
     def expect(self, path: str, digest: Digest) -> None:
@@ -163,8 +175,9 @@ class Fingerprints:
     def watched(self, step: Step) -> Watched:
         """What decided when `of` last looked at a step."""
         declared = self._declared_by(step.spec)
-        _, _, code = self._of_spec(step.spec)
-        files = [*code, *declared.mentioned]
+        static = self._of_spec(step.spec)
+        software = static.software
+        files = [*static.code, *declared.mentioned, *software.files]
         globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
         for location in (source.location for each in step.inputs for source in each.sources):
             if location.is_remote:
@@ -177,23 +190,24 @@ class Fingerprints:
         files += (output.location.path for output in step.outputs if not output.location.is_remote)
         return Watched(
             files=tuple(dict.fromkeys(files)),
-            listings=self._closure.listings if code else {},
-            globs={key: self._glob(*key) for key in globs},
-            variables=declared.variables,
+            listings={**(self._closure.listings if static.code else {}), **software.listings},
+            globs={**{key: self._glob(*key) for key in globs}, **software.globs},
+            variables=declared.variables + software.variables,
         )
 
     # Facts that all combinations of a matrix share.
 
-    def _of_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
+    def _of_spec(self, spec: StepSpec) -> _Static:
         known = self._static.get(id(spec))
         if known is None:
             known = self._static[id(spec)] = self._look_at_spec(spec)
         return known
 
-    def _look_at_spec(self, spec: StepSpec) -> tuple[dict[str, str], tuple[Reason, ...], dict[str, str]]:
+    def _look_at_spec(self, spec: StepSpec) -> _Static:
         declared = self._declared_by(spec)
-        facts = dict(declared.facts)
-        missing = []
+        software = _NO_SOFTWARE if spec.delivers else self.softwares.of(spec).facts
+        facts = {**declared.facts, **software.values}
+        missing = list(software.missing)
         code = {}
         for path in self._code_files(spec, declared):
             digest = self._digests.of(self._absolute(path))
@@ -201,30 +215,22 @@ class Fingerprints:
                 missing.append(Reason(cause=Cause.SCRIPT_MISSING, subject=path))
             else:
                 facts[f"code {path}"] = code[self._absolute(path)] = digest.digest
-        for variable in declared.variables:
+        for variable in declared.variables + software.variables:
             value = os.environ.get(variable)
             if value is None:
                 missing.append(Reason(cause=Cause.VARIABLE_MISSING, subject=variable))
             else:
                 facts[f"env {variable}"] = xxhash.xxh3_128_hexdigest(value.encode("utf-8", "surrogateescape"))
-        return facts, tuple(missing), code
+        return _Static(facts, tuple(missing), code, software)
 
-    def _declared_by(self, spec: StepSpec) -> _Declared:
+    def _declared_by(self, spec: StepSpec) -> Declared:
         """What a table alone decides: worked out once, as it cannot change while we look."""
         known = self._declared.get(id(spec))
         if known is None:
-            known = self._declared[id(spec)] = _Declared(
-                spec=spec,
-                facts=_declared_facts(spec, self._software),
-                scripts=spec.kind.code().scripts,
-                mentioned=tuple(self._mentioned(spec.kind)),
-                variables=tuple(
-                    dict.fromkeys(each.name for each in placeholders(spec.kind.words()) if each.space == "env")
-                ),
-            )
+            known = self._declared[id(spec)] = Declared.of(spec, tuple(self._mentioned(spec.kind)))
         return known
 
-    def _code_files(self, spec: StepSpec, declared: _Declared) -> list[str]:
+    def _code_files(self, spec: StepSpec, declared: Declared) -> list[str]:
         files: dict[str, None] = {}
         for script in declared.scripts:
             files.update(dict.fromkeys(self._followed(os.path.normpath(script))))
@@ -341,28 +347,6 @@ class Fingerprints:
                 yield f"{prefix}{match}", path
 
 
-def _declared_facts(spec: StepSpec, software: Software) -> dict[str, str]:
-    facts = {
-        "kind": f"{spec.kind.name} {spec.kind.version} ({_given(spec.kind)})",
-        "args": _as_json(spec.kind.words()),
-    }
-    if not spec.delivers:
-        facts[f"environment {spec.environment}"] = software.facts
-    if aliases := {own: key for own, key in spec.params.items() if own != key}:
-        facts["names"] = _as_json(aliases)
-    if spec.version:
-        facts["version"] = spec.version
-    if spec.in_place:
-        facts["in_place"] = "true"
-    return facts
-
-
-def _given(kind: Kind) -> str:
-    """Which of a kind's keys have a value, and which of these are lists: the same words mean another command line."""
-    values = {each.name: getattr(kind, each.name) for each in fields(cast("Any", kind))}
-    return ", ".join(f"{name}[]" if isinstance(v, tuple) else name for name, v in values.items() if v is not None)
-
-
 def _known_imports(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     rows = connection.execute("SELECT digest, names FROM imports")
     try:
@@ -374,7 +358,3 @@ def _known_imports(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]
 def _digest_of(items: tuple[Item, ...]) -> str:
     lines = "".join(f"{item.text}\0{item.digest}\0" for item in items)
     return xxhash.xxh3_128_hexdigest(lines.encode("utf-8", "surrogateescape"))
-
-
-def _as_json(value: Value) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -44,6 +44,19 @@ def held_at_once(home: Home) -> Iterator[bool]:
         os.close(handle)
 
 
+@contextmanager
+def locked(path: str, go_on: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock of a file, which is made; what `go_on` raises while another holds it ends the waiting."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        while not _take(handle, wait=False):
+            go_on()
+            time.sleep(_MOMENT)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _take_soon(handle: int) -> bool:
     """Take the lock, with a little patience: `status` may hold it for a moment."""
     for _ in range(_MOMENTS):

@@ -73,6 +73,12 @@ class Records:
             if body is not None and xxhash.xxh3_128_hexdigest(body) == digest:
                 self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, zlib.compress(body)))
 
+    def keep(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by their digests; inside a transaction."""
+        for digest, text in texts.items():
+            row = (digest, zlib.compress(text.encode()))
+            self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", row)
+
     def text(self, digest: str) -> str | None:
         """A kept text."""
         row = self._connection.execute("SELECT body FROM texts WHERE digest = ?", (digest,)).fetchone()

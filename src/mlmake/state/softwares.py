@@ -1,0 +1,153 @@
+"""The software of each step: by where it runs and in which environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools, key_of
+from mlmake.environments.image import Image
+from mlmake.environments.system import System
+from mlmake.home import Home
+from mlmake.model.project import Environment, Project
+from mlmake.model.step import StepSpec
+from mlmake.registry import ENVIRONMENTS
+from mlmake.state import marks
+from mlmake.state.digests import Digests
+from mlmake.state.ingredients import Found, Ingredients
+from mlmake.state.marks import Mark
+from mlmake.state.snapshot import listing
+
+_IMAGE = "image"
+"""The file that holds an image's id."""
+_PATIENCE = 60.0
+"""Seconds within which an environment must have said what is in it."""
+
+
+class Softwares:
+    """Looks at environments without making any; one instance lives for one command.
+
+    Steps are told apart by compute target and environment. Today every step runs on this machine, where an
+    environment is the same for all.
+    """
+
+    def __init__(self, project: Project, digests: Digests) -> None:
+        self._root = project.root
+        self._home = Home(project.root)
+        self._environments = project.environments
+        self._digests = digests
+        self._ingredients = Ingredients(project.root, digests)
+        self._system = System()
+        self._found: dict[tuple[str, str], Software] = {}
+        self._marks: dict[str, tuple[str, Mark | None]] = {}
+
+    def look_again(self) -> None:
+        """Forget what was seen, as time has passed."""
+        self._found.clear()
+
+    def of(self, spec: StepSpec) -> Software:
+        """The software that a step runs in, as it is now."""
+        if spec.delivers or spec.environment not in self._environments:
+            return self._system
+        key = spec.compute, spec.environment
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._look(self._environments[spec.environment])
+        return found
+
+    def _look(self, environment: Environment) -> Software:
+        found = self._ingredients.of(environment)
+        if environment.base not in ENVIRONMENTS.table:
+            return self._image(environment, found)
+        recipe: Recipe = ENVIRONMENTS.load(environment.base).of(environment, found.contents)
+        folder = os.path.join(self._home.environments, recipe.key)
+        facts = _facts(environment, recipe.wish, found)
+        return Installed(recipe=recipe, folder=folder, facts=self._with_mark(recipe, folder, facts))
+
+    def _image(self, environment: Environment, found: Found) -> Image:
+        """An image; its id is known once an engine had it."""
+        wish = {**({"image": environment.image} if environment.image else {}), **found.contents}
+        facts = _facts(environment, wish, found)
+        place = os.path.join(self._home.environments, key_of(environment.base, wish), _IMAGE)
+        digest = self._digests.of(place)
+        if digest is not None:
+            with open(place, encoding="utf-8") as file:
+                known = dict.fromkeys(facts.unknown, file.read())
+            facts = replace(facts, values={**facts.values, **known}, unknown=())
+        return Image(facts=replace(facts, files=(*facts.files, place)), place=place)
+
+    def note_image(self, spec: StepSpec, fact: str) -> None:
+        """Remember what an engine said of a step's image. Raises OSError."""
+        software = self.of(spec)
+        if isinstance(software, Image) and fact not in software.facts.values.values():
+            os.makedirs(os.path.dirname(software.place), exist_ok=True)
+            with open(f"{software.place}.new", "w", encoding="utf-8") as file:
+                file.write(fact)
+            os.replace(f"{software.place}.new", software.place)
+
+    def _with_mark(self, recipe: Recipe, folder: str, facts: Facts) -> Facts:
+        """`facts`, with what the environment's mark adds to them."""
+        place = marks.path_of(folder)
+        digest = self._digest_of(place)  # each is looked at before it is read: what changes between shows next time
+        names: dict[str, list[str]] = {}
+        mark = self._standing(recipe, folder, digest, names) if digest else None
+        if mark is None:
+            return replace(facts, files=(*facts.files, place))
+        return replace(
+            facts,
+            values={**facts.values, **dict.fromkeys(facts.unknown, mark.resolved.value)},
+            unknown=(),
+            texts={mark.resolved.digest: mark.resolved.text},
+            files=(*facts.files, place, *(os.path.join(folder, name) for name in mark.files)),
+            listings=names,
+        )
+
+    def _standing(self, recipe: Recipe, folder: str, digest: str, names: dict[str, list[str]]) -> Mark | None:
+        """The mark of an environment, taken anew if somebody has changed what is in it; fills `names` on the way."""
+        if self._marks.get(folder, ("", None))[0] != digest:
+            self._marks[folder] = digest, marks.read(folder)
+        mark = self._marks[folder][1]
+
+        def names_in(place: str) -> list[str]:
+            names[place] = listing(place)
+            return names[place]
+
+        if mark is None or mark.is_true(folder, self._digest_of, names_in):
+            return mark
+        return marks.renewed(recipe, folder, Tools(own=sys.executable), self._run, self._digest_of)
+
+    def _digest_of(self, path: str) -> str:
+        digest = self._digests.of(path)
+        return digest.digest if digest else ""
+
+    def _run(self, argv: Sequence[str]) -> Ran:
+        """Ask an environment that is there; never for what could take long."""
+        try:
+            done = subprocess.run(
+                argv,
+                cwd=self._root,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return Ran(127, str(error))
+        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+def _facts(environment: Environment, wish: Mapping[str, str], found: Found) -> Facts:
+    """What is known without the environment itself."""
+    return Facts(
+        values=wish,
+        unknown=(f"environment {environment.name}",),
+        missing=tuple(found.missing),
+        variables=environment.variables,
+        sources=found.sources,
+        files=tuple(found.files),
+        globs=found.globs,
+    )
