@@ -9,6 +9,7 @@ from mlmake.config.check import placeholders_of
 from mlmake.config.places import is_glob, locate
 from mlmake.config.problems import Problems, Wrong, at, show
 from mlmake.config.scope import Scope, where_of
+from mlmake.environments.requirements import PASSWORD
 from mlmake.model.project import Environment, Project
 
 _VERSION = re.compile(r"\d+(\.\d+){0,2}")
@@ -35,6 +36,9 @@ def check_environment(problems: Problems, environment: Environment, where: str) 
     for package in environment.packages:
         if not package.strip() or "\0" in package or "\n" in package:
             problems.tell(f"{where}.packages", f"{show(package)} is no requirement")
+        elif PASSWORD.search(package):
+            what = "a URL holds a password, which would be written and shown"
+            problems.tell(f"{where}.packages", f"{what}: put it into 'requirements' as ${{NAME}}, a variable")
 
 
 def check_environments(scope: Scope) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -79,14 +78,6 @@ def make(order: Order, root: str, open_executor: Callable[[], Executor], go_on: 
     return Made()
 
 
-def remove(folder: str) -> None:
-    """Remove an environment: its mark first, so that what is left of it is not believed. Raises OSError."""
-    with suppress(FileNotFoundError):
-        os.unlink(marks.path_of(folder))
-    if os.path.lexists(folder):
-        shutil.rmtree(folder)
-
-
 class _Runner:
     """Runs commands one after the other as jobs; all that they say goes to the environment's log."""
 
@@ -117,7 +108,7 @@ def _make(order: Order, run: Run) -> None:
     own = Tools(own=sys.executable)
     if _stands(order, own, run):
         return
-    remove(order.folder)
+    marks.remove(order.folder)
     with suppress(FileNotFoundError):
         os.unlink(order.log)
     try:
@@ -129,7 +120,7 @@ def _make(order: Order, run: Run) -> None:
         marks.write(order.folder, mark)
     except BaseException:
         with suppress(OSError):
-            remove(order.folder)
+            marks.remove(order.folder)
         raise
 
 

@@ -36,6 +36,7 @@ class Facts:
         missing: why it cannot be made.
         variables: names of environment variables whose values are facts too.
         sources: absolute path -> digest of the files that it is made from.
+        shown: those of them whose text may be kept, for `why`.
         texts: digest -> text of what a value stands for, to be kept for `why`.
         files: absolute paths of all files that decided, also of those that would if they were there.
         listings: folders whose names decided -> these names.
@@ -47,6 +48,7 @@ class Facts:
     missing: tuple[Reason, ...] = ()
     variables: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     listings: Mapping[str, list[str]] = field(default_factory=dict)

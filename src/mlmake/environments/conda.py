@@ -59,4 +59,4 @@ class Conda:
     def variables(self, folder: str, inherited: Mapping[str, str]) -> Mapping[str, str | None]:
         path = os.pathsep.join([os.path.join(folder, "bin"), inherited.get("PATH", os.defpath)])
         names = {"CONDA_PREFIX": folder, "CONDA_DEFAULT_ENV": folder}
-        return {"PATH": path, **names, "VIRTUAL_ENV": None, "PYTHONHOME": None}
+        return {"PATH": path, **names, "VIRTUAL_ENV": None, "VIRTUAL_ENV_PROMPT": None, "PYTHONHOME": None}

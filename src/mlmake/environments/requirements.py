@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _CONTINUED = re.compile(r"\\\n")
+PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@$]+@")
+"""A password in a URL. `${TOKEN}` is none: the installer fills it from its environment."""
 _LISTS = ("-r", "--requirement", "-c", "--constraint")
 _EDITABLE = ("-e", "--editable")
 _TAIL = re.compile(r"\s*(;|\s--?\w).*$|\[[^\]]*\]\s*$")
@@ -16,16 +18,21 @@ _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2")
 
 
 class Named(NamedTuple):
-    """What requirements name: paths of further files, relative to this one; of packages, relative to the project."""
+    """What requirements name: paths of further files, relative to this one; of packages, relative to the project.
+
+    Where a password stands in them, they are secret.
+    """
 
     lists: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
+    is_secret: bool = False
 
 
 def named_in(text: str) -> Named:
     """What a requirements file names; a conda file too, in its part for pip."""
-    return named_by(_COMMENT.sub("", line) for line in _CONTINUED.sub(" ", text).splitlines())
+    named = named_by(_COMMENT.sub("", line) for line in _CONTINUED.sub(" ", text).splitlines())
+    return named._replace(is_secret=bool(PASSWORD.search(text)))
 
 
 def named_by(lines: Iterable[str]) -> Named:

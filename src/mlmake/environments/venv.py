@@ -72,7 +72,7 @@ class Venv:
 
     def variables(self, folder: str, inherited: Mapping[str, str]) -> Mapping[str, str | None]:
         path = os.pathsep.join([os.path.join(folder, "bin"), inherited.get("PATH", os.defpath)])
-        return {"PATH": path, "VIRTUAL_ENV": folder, "PYTHONHOME": None}
+        return {"PATH": path, "VIRTUAL_ENV": folder, "VIRTUAL_ENV_PROMPT": None, "PYTHONHOME": None}
 
     def _words(self) -> Iterator[str]:
         """What to install; an option with its value, `-e libs/features`, is two words."""

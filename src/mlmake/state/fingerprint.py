@@ -53,7 +53,7 @@ class Fingerprint:
         pending: producers whose outputs are not final; facts of these inputs are left out.
         waiting: the names of these inputs.
         code: absolute path -> digest of every code file.
-        sources: the same of the files that the environment is made from.
+        sources: the same of the files that the environment is made from, for `why`.
         unbuilt: names of facts that only an environment will tell that is not built yet.
         texts: digest -> text behind the value of a fact.
     """
@@ -152,7 +152,7 @@ class Fingerprints:
             pending=tuple(pending),
             code=static.code,
             waiting=tuple(waits),
-            sources=static.software.sources,
+            sources=static.software.shown,
             unbuilt=static.software.unknown,
             texts=static.software.texts,
         )

@@ -29,6 +29,7 @@ class Found:
     Attributes:
         contents: name of a fact (`requirements ml.txt`, `package libs/x.whl`) -> digest.
         sources: absolute path -> digest of the same files.
+        shown: those of them that hold no password.
         missing: files that pipelines.toml names and that are not there.
         files: absolute paths of all that decided, also of those that would if they were there.
         globs: (folder, pattern) -> what it matched.
@@ -36,6 +37,7 @@ class Found:
 
     contents: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
     missing: list[Reason] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     globs: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -70,6 +72,8 @@ class Ingredients:
         while waiting:
             above = waiting.pop()
             named = self._names_in(above)
+            if named.is_secret:
+                found.shown.pop(os.path.join(self._root, above), None)
             self._add_packages(named, found)
             for name in named.lists:
                 inner = os.path.normpath(os.path.join(os.path.dirname(above), name))
@@ -119,7 +123,7 @@ class Ingredients:
         digest = self._digests.of(place) if os.path.isfile(place) else None
         if digest is None:
             return None
-        found.contents[fact] = found.sources[place] = digest.digest
+        found.contents[fact] = found.sources[place] = found.shown[place] = digest.digest
         return digest.digest
 
     def _names_in(self, path: str) -> Named:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,11 +34,13 @@ class Mark:
     """What a mark says.
 
     Attributes:
+        wish: the facts that decided how it was made.
         resolved: what was installed.
         files: path below the folder -> digest of files that change with what is installed.
         names: folder below it -> digest of the names in it.
     """
 
+    wish: Mapping[str, str]
     resolved: Resolved
     files: Mapping[str, str]
     names: Mapping[str, str]
@@ -54,7 +57,7 @@ class Mark:
         ran = run(recipe.probe(folder, tools))
         if ran.code != 0:
             raise ValueError(ran.output.strip() or f"exit code {ran.code}")
-        return cls(resolved=Resolved.read(ran.output), files=files, names=names)
+        return cls(wish=recipe.wish, resolved=Resolved.read(ran.output), files=files, names=names)
 
     def is_true(self, folder: str, digest_of: DigestOf, names_in: NamesIn = listing) -> bool:
         """Whether the traces are as they were."""
@@ -76,7 +79,7 @@ def read(folder: str) -> Mark | None:
             return None
         packages = tuple((str(name), str(version)) for name, version in told["packages"])
         resolved = Resolved(str(told["interpreter"]), packages)
-        return Mark(resolved=resolved, files=dict(told["files"]), names=dict(told["names"]))
+        return Mark(wish=dict(told["wish"]), resolved=resolved, files=dict(told["files"]), names=dict(told["names"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -85,6 +88,7 @@ def write(folder: str, mark: Mark) -> None:
     """Mark an environment as whole. Raises OSError."""
     told = {
         "format": _FORMAT,
+        "wish": dict(mark.wish),
         "interpreter": mark.resolved.interpreter,
         "packages": mark.resolved.packages,
         "files": dict(mark.files),
@@ -107,6 +111,14 @@ def renewed(recipe: Recipe, folder: str, tools: Tools, run: Run, digest_of: Dige
     with suppress(OSError):
         write(folder, mark)
     return mark
+
+
+def remove(folder: str) -> None:
+    """Remove an environment: its mark first, so that what is left of it is not believed. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(path_of(folder))
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
 
 
 def _digest(names: list[str]) -> str:

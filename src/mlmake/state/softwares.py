@@ -44,6 +44,11 @@ class Softwares:
         self._found: dict[tuple[str, str], Software] = {}
         self._marks: dict[str, tuple[str, Mark | None]] = {}
 
+    def folders(self) -> set[str]:
+        """Where the environments of pipelines.toml are, or would be, that have a place on this machine."""
+        found = [self._look(environment) for environment in self._environments.values()]
+        return {each.folder for each in found if isinstance(each, Installed)}
+
     def look_again(self) -> None:
         """Forget what was seen, as time has passed."""
         self._found.clear()
@@ -148,6 +153,7 @@ def _facts(environment: Environment, wish: Mapping[str, str], found: Found) -> F
         missing=tuple(found.missing),
         variables=environment.variables,
         sources=found.sources,
+        shown=found.shown,
         files=tuple(found.files),
         globs=found.globs,
     )

@@ -124,13 +124,15 @@ def verify_command(ctx: click.Context, json_: bool) -> int:
 def gc_command(ctx: click.Context, runs: int | None, everything: bool, size: int | None, dry_run: bool) -> None:
     """Remove what is kept and not needed: neither by the steps as they are, nor to bring back one of the newest runs.
 
-    How many runs that are is `runs` under [cache]. What was damaged or never finished goes too.
+    How many runs that are is `runs` under [cache]. What was damaged or never finished goes too. So does every
+    environment that pipelines.toml asks for no more, unless a step last ran in one like it.
 
     \b
     mlmake cache gc -n            what would go
     mlmake cache gc --size 50GiB  only as much as has to
     mlmake cache gc --all         the past, too
     """
+    from mlmake.state.disused import clear
     from mlmake.state.needs import needs_of
     from mlmake.state.upkeep import collect
 
@@ -142,9 +144,13 @@ def gc_command(ctx: click.Context, runs: int | None, everything: bool, size: int
     with _held(place, project) as (cache, connection):
         needs = needs_of(project, connection, kept)
         done = collect(cache, needs, connection, limit=size, dry_run=dry_run)
+        environments = clear(project, connection, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     what = f"{_count(done.results, 'result')} and {_count(done.objects, 'object')}"
     click.echo(f"{verb} {what}: {size_in_words(done.freed)} freed, {size_in_words(done.left)} kept")
+    if environments:
+        gone = _count(len(environments), "environment")
+        click.echo(f"{verb} {gone}: {size_in_words(sum(environments.values()))} freed")
     if size is not None and done.left > size:
         click.echo(f"the rest is needed: by the steps as they are, or by {_newest(kept)}; --runs N keeps fewer runs")
 
