@@ -199,7 +199,8 @@ def test_defaults() -> None:
 
 def test_defaults_of_a_target() -> None:
     project = read("[compute.box]\nkind = 'ssh'\nhost = 'b'\n[s]\nscript = 's.py'")
-    ssh = {"host": "b", "user": "", "port": 0, "key": "", "root": "~/.mlmake", "fetch": "needed"}
+    ssh = {"host": "b", "user": "", "port": 0, "key": ""}
+    ssh |= {"config": "", "known_hosts": "", "root": "~/.mlmake", "fetch": "needed"}
     assert project.computes["box"] == Compute(name="box", kind="ssh", offers=None, options=ssh)
     assert project.computes.keys() == {"box"}, "'local' needs no table"
 
