@@ -43,10 +43,14 @@ class Store:
 
     def has(self, digest: str, size: int) -> bool:
         """Whether a content is here, whole and untouched; it counts as used now."""
-        is_here = _is_untouched(self.path(digest), size, _MODE)
-        if not is_here:
-            self._drop(digest)
-        return is_here
+        path = self.path(digest)
+        if _is_untouched(path, size, _MODE):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            was = os.stat(path)
+            if (was.st_size, was.st_mtime, was.st_mode & 0o777) != (size, _STAMP, _MODE):
+                self._drop(digest)  # not what has come just now, while we looked
+        return False
 
     def missing(self, wanted: Iterable[Content]) -> list[str]:
         """Which of these contents are not here."""
