@@ -551,7 +551,8 @@ def test_two_projects_share_a_host(far: Folder, tmp_path: Path, root: Path) -> N
 
 def test_a_project_that_has_moved_is_another(far: Folder, tmp_path: Path) -> None:
     pipeline(far)
-    far.build()
+    first = far.build()
+    assert [(name, first.message(name)) for name in first.failed] == []
     moved = Folder(tmp_path / "moved")
     shutil.copytree(far.root, moved.root)
     built = moved.build()
