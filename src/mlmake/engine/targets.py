@@ -49,7 +49,17 @@ class Target:
 class Targets:
     """All targets by name, pools resolved to their members."""
 
-    def __init__(self, project: Project, setting: Setting, slots: Slots, apart: Apart, sink: Sink) -> None:
+    def __init__(
+        self,
+        project: Project,
+        setting: Setting,
+        slots: Slots,
+        apart: Apart,
+        sink: Sink,
+        note: Callable[[str, str], None],
+    ) -> None:
+        """`note` takes the name of each target that was opened, and what it says of its own software."""
+        self._note = note
         self._project = project
         self._setting = replace(setting, notice=lambda text: apart.post(partial(sink, Noticed(text))))
         self._apart = apart
@@ -152,6 +162,7 @@ class Targets:
             compute = self._project.computes[target.name]
             target.slots = Slots(_offers(compute, hello))
             target.python = str(hello["python"])
+            self._note(target.name, str(hello["software"]))
             target.is_open = True
         decided = [each for each in self._waiting if self._is_decided(each[0])]
         self._waiting = [each for each in self._waiting if each not in decided]
