@@ -126,7 +126,8 @@ class Targets:
         if compute.kind == "pool":
             return [target for member in compute.options["of"] for target in self._of(member)]
         if name not in self._targets:
-            executor = EXECUTORS.load(compute.kind).of(compute, self._setting)
+            own = replace(self._setting, token=f"{self._setting.token}:{name}")  # its jobs are numbered anew
+            executor = EXECUTORS.load(compute.kind).of(compute, own)
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
         return [self._targets[name]]
 
@@ -161,8 +162,8 @@ class Targets:
         else:
             compute = self._project.computes[target.name]
             target.slots = Slots(_offers(compute, hello))
-            target.python = str(hello["python"])
-            self._note(target.name, str(hello["software"]))
+            target.python = str(hello.get("python", ""))
+            self._note(target.name, str(hello.get("software", "")))
             target.is_open = True
         decided = [each for each in self._waiting if self._is_decided(each[0])]
         self._waiting = [each for each in self._waiting if each not in decided]
