@@ -80,6 +80,7 @@ EXECUTORS = Registry(
     {
         "local": "mlmake.executors.process:ProcessExecutor",
         "ssh": "mlmake.executors.host:HostExecutor",
+        "docker": "mlmake.executors.docker:DockerExecutor",
     },
 )
 

@@ -916,10 +916,6 @@ def test_long_lists_of_names_are_cut() -> None:
     ("said", "message"),
     [
         (
-            "compute = 'box'",
-            "compute target 'box' is of kind 'docker', and this version of mlmake runs steps here and over SSH only",
-        ),
-        (
             "environment = 'ml'\ncompute = 'host'",
             "environment 'ml' can be made on this machine only by this version of mlmake",
         ),
@@ -927,7 +923,7 @@ def test_long_lists_of_names_are_cut() -> None:
 )
 def test_not_yet(said: str, message: str) -> None:
     project = read(
-        "[datastores]\nlake = 's3://b'\n[compute.box]\nkind = 'docker'\n[compute.host]\nkind = 'ssh'\nhost = 'h'\n"
+        "[datastores]\nlake = 's3://b'\n[compute.host]\nkind = 'ssh'\nhost = 'h'\n"
         "[environments.ml]\npython = '3'\n"
         f"[ok]\nscript = 'o.py'\n{S}{said}"
     )

@@ -120,6 +120,7 @@ class DockerTable(OffersTable):
     via: str = setting("An ssh target whose engine is used.", "")
     network: bool = setting("Whether containers have a network.", True)
     mounts: tuple[str, ...] = setting("Extra mounts, `source:target[:ro]`.", ())
+    root: str = setting("The folder on the engine's machine that holds all that mlmake writes there.", "~/.mlmake")
 
 
 @dataclass(frozen=True, kw_only=True)

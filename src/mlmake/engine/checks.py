@@ -45,7 +45,7 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
         if compute is not None:
             _check_compute(project, compute, where)
         environment = project.environments.get(step.spec.environment)
-        if environment is not None and not step.spec.delivers:
+        if not step.spec.delivers:
             _check_environment(environment, set(_kinds(project, on or step.spec.compute)), where)
         remote = [output for output in step.outputs if output.location.is_remote]
         if remote and step.spec.in_place:
@@ -60,12 +60,6 @@ def _check_compute(project: Project, compute: Compute, where: str) -> None:
         for member in compute.options["of"]:
             if member in project.computes:
                 _check_compute(project, project.computes[member], where)
-    elif compute.kind not in ("local", "ssh"):
-        raise NotYetError(
-            f"{where}: compute target {compute.name!r} is of kind {compute.kind!r}, "
-            "and this version of mlmake runs steps here and over SSH only",
-            hint='set compute = "local" to run it here',
-        )
     if compute.options.get("fetch") == "needed":
         raise NotYetError(
             f'compute.{compute.name}: fetch = "needed" cannot be done by this version of mlmake',
@@ -73,9 +67,17 @@ def _check_compute(project: Project, compute: Compute, where: str) -> None:
         )
 
 
-def _check_environment(environment: Environment, kinds: set[str], where: str) -> None:
+def _check_environment(environment: Environment | None, kinds: set[str], where: str) -> None:
     """Whether what a step runs in fits to where it runs, by the kinds of its targets."""
-    if environment.base in _IMAGES:
+    has_image = environment is not None and environment.base in _IMAGES
+    if "docker" in kinds and not has_image:
+        raise UsageError(
+            f"{where}: its compute target has containers, and no image is named for the step",
+            hint="give it an environment with an `image` or a `dockerfile`",
+        )
+    if environment is None:
+        return
+    if has_image:
         if kinds != {"docker"}:
             raise UsageError(
                 f"{where}: environment {environment.name!r} is an image and needs a compute target of kind docker",

@@ -29,8 +29,9 @@ from mlmake.engine.preparing import Preparing
 from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.starting import Starter, Submitted, refusal, submitted
+from mlmake.engine.starting import Starter, Submitted, image_at, refusal, submitted
 from mlmake.engine.targets import Target, Targets, Watchers
+from mlmake.environments.images import fact
 from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
 from mlmake.home import Home
@@ -186,6 +187,11 @@ class Jobs:
 
     def _start(self, queued: Queued, target: Target, lease: Lease) -> None:
         step = queued.step
+        environment = self._project.environments.get(step.spec.environment)
+        if target.executor.traits.containers and environment and environment.name not in target.images:
+            work = partial(image_at, target, environment, self._home.root)
+            self._apart.do(work, partial(self._imaged, queued, target, lease), is_slow=True)
+            return
         try:
             before = self._ledger.look(step)
             is_here = not (before.fingerprint.unbuilt or self._ledger.needs(step))
@@ -211,6 +217,17 @@ class Jobs:
             self._submitted(attempt, job, submitted(target, job))
         else:
             self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
+
+    def _imaged(self, queued: Queued, target: Target, lease: Lease, told: Submitted) -> None:
+        """Go on with a step when its image is there; the id is one of its facts."""
+        if told.problem or self._cancelling:
+            target.slots.give(lease)
+            outcome = Outcome.CANCELLED if self._cancelling else Outcome.FAILED
+            self._fail_unstarted(queued, told.problem or "cancelled", outcome)
+            return
+        target.images[queued.step.spec.environment] = told.handle
+        self._ledger.softwares.note_image(queued.step.spec, fact(told.handle))
+        self._start(queued, target, lease)
 
     def _submitted(self, attempt: Attempt, job: Job, told: Submitted) -> None:
         if told.problem:
@@ -248,10 +265,10 @@ class Jobs:
     def _ended(self, target: Target, finished: Finished) -> None:
         self._apart.post(partial(self._finished, (target.name, finished.handle), finished))
 
-    def _fail_unstarted(self, queued: Queued, message: str) -> None:
+    def _fail_unstarted(self, queued: Queued, message: str, outcome: Outcome = Outcome.FAILED) -> None:
         step_run = self._starter.step_run(queued)
         note(os.path.join(self._project.root, step_run.log), message)
-        self._settling.end_badly(step_run, queued.step, Outcome.FAILED, message.partition("\n")[0])
+        self._settling.end_badly(step_run, queued.step, outcome, message.partition("\n")[0])
 
     # Restoring.
 

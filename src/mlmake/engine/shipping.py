@@ -55,6 +55,9 @@ def shipment(
         folders=tuple(dict.fromkeys(filter(None, folders))),
         outputs={places.inside(path): path for path in outputs.values()},
         search=SEARCH,
+        inputs=tuple(
+            places.inside(path) for each in step.inputs if not each.is_streamed for path in seen.paths[each.name]
+        ),
         is_new=is_new,
     )
 

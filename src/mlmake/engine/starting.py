@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mlmake.engine.attempt import Attempt, Queued
+from mlmake.engine.images import image_of
 from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for, shipped_job
 from mlmake.engine.shipping import Places, shipment
@@ -17,10 +18,10 @@ from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Spares, stage
 from mlmake.engine.targets import Target
 from mlmake.environments.base import Software
-from mlmake.errors import HostError
+from mlmake.errors import HostError, MlmakeError
 from mlmake.home import Home
 from mlmake.model.job import Job
-from mlmake.model.project import Project
+from mlmake.model.project import Environment, Project
 from mlmake.model.reason import Cause
 from mlmake.model.run import Outcome, StepRun
 from mlmake.state.cache import key_of_facts
@@ -86,7 +87,11 @@ class Starter:
             attempt.step_run.log,
             attempt.lease.gpus,
         )
-        return job if target.is_here else shipped_job(job, call, attempt.step.spec.timeout)
+        if target.is_here:
+            return job
+        goes = shipped_job(job, call, attempt.step.spec.timeout)
+        image = target.images.get(attempt.step.spec.environment, "")
+        return replace(goes, image=image, gpus=attempt.lease.gpus)
 
     def _environment(self, software: Software) -> Mapping[str, str]:
         """What steps of one environment find in theirs: worked out once, as it is the same for thousands of them."""
@@ -130,6 +135,18 @@ def submitted(target: Target, job: Job) -> Submitted:
         return Submitted("", error.message, is_lost=True)
     except OSError as error:
         return Submitted("", refusal(job, error))
+
+
+def image_at(target: Target, environment: Environment, root: str) -> Submitted:
+    """The id of an image, as a handle, had on a target; for any thread."""
+    try:
+        return Submitted(image_of(environment, root, target.executor))
+    except HostError as error:
+        return Submitted("", error.message, is_lost=True)
+    except MlmakeError as error:
+        return Submitted("", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+    except OSError as error:
+        return Submitted("", f"the image cannot be had: {error}")
 
 
 def refusal(job: Job, error: OSError) -> str:

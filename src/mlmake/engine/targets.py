@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlmake.engine.apart import Apart
@@ -23,7 +23,13 @@ Then = Callable[[], None]
 
 @dataclass(slots=True)
 class Target:
-    """A target that a build knows; `problem` says why it cannot be used, `python` is the interpreter there."""
+    """A target that a build knows.
+
+    Attributes:
+        python: the interpreter there.
+        problem: why it cannot be used.
+        images: environment -> id of its image, as far as this build has asked for it.
+    """
 
     name: str
     executor: Executor
@@ -32,6 +38,7 @@ class Target:
     is_open: bool = False
     problem: str = ""
     is_opening: bool = False
+    images: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_here(self) -> bool:

@@ -34,6 +34,11 @@ class Entry:
     path: str
     sort: Sort
 
+    @property
+    def is_file(self) -> bool:
+        """It has a content."""
+        return self.sort in (Sort.FILE, Sort.PROGRAM)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:

@@ -10,9 +10,10 @@ from mlmake.environments.base import Facts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """The software of an image; nothing is known of it but what pipelines.toml says."""
+    """The software of an image: what pipelines.toml says of it and, once an engine had it, its id, kept in `place`."""
 
     facts: Facts
+    place: str
 
     @property
     def python(self) -> str:

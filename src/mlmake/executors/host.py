@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.executors import freight
 from mlmake.executors.base import Bring, Setting, Traits
+from mlmake.model.docker import Ran
 from mlmake.model.job import Finished, Job, Shipment
 from mlmake.model.project import Compute
 from mlmake.transports.agent.wire import Head
@@ -81,7 +82,7 @@ class HostExecutor:
         with self._paying:
             is_new = shipment.is_new or shipment.name in self._owed
             self._owed.discard(shipment.name)
-        self._ship(shipment, json.dumps(_spec(job, shipment, is_new, self._gpus)).encode())
+        self._ship(shipment, json.dumps(self.request(job, shipment, is_new)).encode())
         with self._news:
             self._logs[shipment.name] = job.log
             self._watched.add(shipment.name)
@@ -124,6 +125,13 @@ class HostExecutor:
         self._owed.add(handle)
         _thread("forget", self._pay)
 
+    def ask(self, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+        """Run a program on the host to its end. Raises OSError, HostError."""
+        told, said = self._control.patiently(
+            lambda link: link.ask("run", argv=list(argv), env=dict(env), seconds=seconds)
+        )
+        return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
+
     def read_log(self, handle: str, offset: int) -> bytes:
         try:
             with open(self._logs[handle], "rb") as file:
@@ -140,6 +148,36 @@ class HostExecutor:
         self._control.close()
         self.wake()
         self._transport.close()
+
+    # What is asked, and what is told.
+
+    def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
+        """What the agent is told of a job. Raises OSError, HostError."""
+        return {
+            "argv": job.argv,
+            "env": dict(job.env),
+            "files": [(each.path, each.digest, each.size, each.is_executable) for each in shipment.files],
+            "folders": shipment.folders,
+            "search": shipment.search,
+            "timeout": job.timeout,
+            "gpus": job.resources.gpus,
+            "gpus_offered": self._gpus,
+            "is_new": is_new,
+            "question": uuid.uuid4().hex,
+            "step": job.name,
+        }
+
+    def ending(self, head: Head) -> Finished:
+        """What the agent tells of a job that has ended."""
+        if head.get("timed_out"):
+            return Finished(head["job"], head["code"], "ended after its timeout")
+        return Finished(
+            head["job"],
+            head["code"],
+            head.get("problem", ""),
+            cpu_seconds=head.get("cpu", 0.0),
+            peak_memory=head.get("memory", 0),
+        )
 
     # To the host.
 
@@ -198,7 +236,7 @@ class HostExecutor:
         with self._news:
             if job in self._watched:
                 self._watched.discard(job)
-                self._finished[job] = _finished(head)
+                self._finished[job] = self.ending(head)
                 self._news.notify_all()
 
     def _write_log(self, job: str, offset: int, block: bytes) -> None:
@@ -252,32 +290,3 @@ def _thread(what: str, work: Callable[..., None], *args: object) -> threading.Th
     thread = threading.Thread(target=work, args=args, name=f"mlmake-{what}", daemon=True)
     thread.start()
     return thread
-
-
-def _spec(job: Job, shipment: Shipment, is_new: bool, gpus_offered: int) -> dict[str, Any]:
-    """What the agent is told of a job."""
-    return {
-        "argv": job.argv,
-        "env": dict(job.env),
-        "files": [(each.path, each.digest, each.size, each.is_executable) for each in shipment.files],
-        "folders": shipment.folders,
-        "search": shipment.search,
-        "timeout": job.timeout,
-        "gpus": job.resources.gpus,
-        "gpus_offered": gpus_offered,
-        "is_new": is_new,
-        "question": uuid.uuid4().hex,
-        "step": job.name,
-    }
-
-
-def _finished(head: Head) -> Finished:
-    if head.get("timed_out"):
-        return Finished(head["job"], head["code"], "ended after its timeout")
-    return Finished(
-        head["job"],
-        head["code"],
-        head.get("problem", ""),
-        cpu_seconds=head.get("cpu", 0.0),
-        peak_memory=head.get("memory", 0),
-    )

@@ -36,6 +36,7 @@ class Shipment:
         folders: folders to be made, relative to the job's folder.
         outputs: what comes back: path relative to the job's folder -> absolute path on this machine.
         search: folders for Python's search path, relative to the job's folder.
+        inputs: what the job is not to write to, relative to its folder.
         is_new: a job of that name which has ended is no answer: run it again.
     """
 
@@ -44,6 +45,7 @@ class Shipment:
     folders: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     search: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     is_new: bool = False
 
 
@@ -58,6 +60,8 @@ class Job:
         folder: absolute working folder; "" with a shipment.
         log: absolute path of the file that takes stdout and stderr as they come.
         resources: what the target sets aside for it.
+        gpus: those that it may use, by index.
+        image: id of the image that it runs in, where its target has containers.
         timeout: seconds after which it is ended where it runs, even if nobody watches; 0 for none.
         shipment: what goes along, where the target does not share this machine's disk.
     """
@@ -68,6 +72,8 @@ class Job:
     folder: str
     log: str
     resources: Resources = Resources()
+    gpus: tuple[int, ...] = ()
+    image: str = ""
     timeout: float = 0.0
     shipment: Shipment | None = None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import xxhash
 
+from mlmake.environments.context import Context
 from mlmake.environments.requirements import Named, named_by, named_in
 from mlmake.model.project import Environment
 from mlmake.model.reason import Cause, Reason
@@ -17,6 +18,7 @@ from mlmake.state.snapshot import matches
 _ABOUT = ("pyproject.toml", "setup.py", "setup.cfg")
 """Files of a package that say how it is installed, and what it needs."""
 _CODE = "**/*.py"
+_EVERYTHING = "**"
 _BUILT = ("build", "dist")
 
 
@@ -64,6 +66,8 @@ class Ingredients:
         if digest is None:
             found.missing.append(Reason(cause=Cause.SOURCE_MISSING, subject=f"{kind} {path}"))
             return
+        if kind == "dockerfile":
+            self._add_context(os.path.join(self._root, path), found)
         waiting = [path] if kind != "dockerfile" else []
         while waiting:
             above = waiting.pop()
@@ -76,6 +80,18 @@ class Ingredients:
                 is_new = os.path.join(self._root, inner) not in found.files
                 if "://" not in name and is_new and self._add(f"requirements {inner}", inner, found):
                     waiting.append(inner)
+
+    def _add_context(self, dockerfile: str, found: Found) -> None:
+        """All that building an image may read, as one content."""
+        context = Context.look(dockerfile)
+        below = os.path.relpath(context.folder, self._root)
+        found.contents[f"context {below}"] = context.digest(self._digest_of)
+        found.files += [os.path.join(context.folder, entry.path) for entry in context.entries if entry.is_file]
+        found.globs[context.folder, _EVERYTHING] = matches(context.folder, _EVERYTHING)
+
+    def _digest_of(self, path: str) -> str:
+        digest = self._digests.of(path)
+        return digest.digest if digest else ""
 
     def _add_packages(self, named: Named, found: Found) -> None:
         """Files count by their content. Of folders their Python files do; of editable ones only how they are installed,

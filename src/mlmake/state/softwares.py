@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools
+from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools, key_of
 from mlmake.environments.image import Image
 from mlmake.environments.system import System
 from mlmake.home import Home
@@ -25,6 +25,8 @@ from mlmake.state.snapshot import listing
 from mlmake.state.stamps import is_racy
 
 _NEVER = (0, 0, 0)
+IMAGE = "image"
+"""The file that holds an image's id."""
 _PATIENCE = 60.0
 """Seconds within which an environment must have said what is in it."""
 
@@ -48,9 +50,9 @@ class Softwares:
         self._listings: dict[str, tuple[tuple[int, int, int], list[str]]] = {}
 
     def folders(self) -> set[str]:
-        """Where the environments of pipelines.toml are, or would be, that have a place on this machine."""
+        """Where the environments of pipelines.toml are, or would be, and what is known of images."""
         found = [self._look(environment) for environment in self._environments.values()]
-        return {each.folder for each in found if isinstance(each, Installed)}
+        return {_folder_of(each) for each in found}
 
     def look_again(self) -> None:
         """Forget what was seen, as time has passed."""
@@ -66,15 +68,35 @@ class Softwares:
             found = self._found[key] = self._look(self._environments[spec.environment])
         return found
 
-    def _look(self, environment: Environment) -> Software:
+    def _look(self, environment: Environment) -> Installed | Image:
         found = self._ingredients.of(environment)
         if environment.base not in ENVIRONMENTS.table:
-            image = {"image": environment.image} if environment.image else {}
-            return Image(facts=_facts(environment, {**image, **found.contents}, found))
+            return self._image(environment, found)
         recipe: Recipe = ENVIRONMENTS.load(environment.base).of(environment, found.contents)
         folder = os.path.join(self._home.environments, recipe.key)
         facts = _facts(environment, recipe.wish, found)
         return Installed(recipe=recipe, folder=folder, facts=self._with_mark(recipe, folder, facts))
+
+    def _image(self, environment: Environment, found: Found) -> Image:
+        """An image; its id is known once an engine had it."""
+        wish = {**({"image": environment.image} if environment.image else {}), **found.contents}
+        facts = _facts(environment, wish, found)
+        place = os.path.join(self._home.environments, key_of(environment.base, wish), IMAGE)
+        digest = self._digests.of(place)
+        if digest is not None:
+            with open(place, encoding="utf-8") as file:
+                known = dict.fromkeys(facts.unknown, file.read())
+            facts = replace(facts, values={**facts.values, **known}, unknown=())
+        return Image(facts=replace(facts, files=(*facts.files, place)), place=place)
+
+    def note_image(self, spec: StepSpec, fact: str) -> None:
+        """Remember what an engine said of a step's image. Raises OSError."""
+        software = self.of(spec)
+        if isinstance(software, Image) and fact not in software.facts.values.values():
+            os.makedirs(os.path.dirname(software.place), exist_ok=True)
+            with open(f"{software.place}.new", "w", encoding="utf-8") as file:
+                file.write(fact)
+            os.replace(f"{software.place}.new", software.place)
 
     def _with_mark(self, recipe: Recipe, folder: str, facts: Facts) -> Facts:
         """`facts`, with what the environment's mark adds to them."""
@@ -137,6 +159,10 @@ class Softwares:
         except (OSError, subprocess.SubprocessError) as error:
             return Ran(127, str(error))
         return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+def _folder_of(software: Installed | Image) -> str:
+    return software.folder if isinstance(software, Installed) else os.path.dirname(software.place)
 
 
 class _Known(NamedTuple):

@@ -23,6 +23,7 @@ from . import files, guard
 
 _BEAT = 5.0
 _GPU_PAUSE = 0.2
+_ASKING = 60.0
 _GRACE = 5.0
 _SOON = 0.02
 _SUBREAPER = 36
@@ -87,6 +88,7 @@ class _Run:
     def run(self) -> dict[str, Any]:
         """Raises OSError, ValueError if it cannot start."""
         pid = os.path.join(self._folder, "pid.json")
+        self._ask("first")
         process = self._start()
         try:
             with contextlib.suppress(OSError):
@@ -94,7 +96,30 @@ class _Run:
             self._see_through(process, pid)
         finally:
             self._end_all(process)
-        return self._told(process.wait())
+        told = self._told(process.wait())
+        said = self._ask("after")
+        self._ask("last")
+        return dict(told, said=said) if said else told
+
+    def _ask(self, what: str) -> str:
+        """Run a command of the job's that looks after it, and give what it says: one before it, two after."""
+        argv = self._spec.get(what)
+        if not argv:
+            return ""
+        env = dict(os.environ, **self._spec["env"])
+        try:
+            asked = subprocess.run(
+                argv,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_ASKING,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return asked.stdout.decode("utf-8", "replace").strip()
 
     def _see_through(self, process: subprocess.Popen[bytes], pid: str) -> None:
         timeout = self._spec.get("timeout") or 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -126,6 +128,22 @@ class Agent:
 
     def do_hello(self, _: Head, __: bytes) -> None:
         self._say(**probe.hello(self._root, self._make is not None))
+
+    def do_run(self, head: Head, _: bytes) -> None:
+        """Run a program to its end: what it says, and beside it its exit code and complaints."""
+        env = dict(os.environ, **head.get("env", {}))
+        try:
+            ran = subprocess.run(
+                head["argv"],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=head["seconds"],
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise OSError(errno.ETIMEDOUT, f"{head['argv'][0]} did not end within {head['seconds']:g} s") from None
+        self._say(ran.stdout, code=ran.returncode, errors=ran.stderr.decode("utf-8", "replace")[-20000:])
 
     def do_probe(self, _: Head, __: bytes) -> None:
         objects, size = self._store.size()

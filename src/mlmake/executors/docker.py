@@ -1,0 +1,145 @@
+"""Jobs in containers: jobs of the engine's machine whose command line is a run of the docker program.
+
+So the engine may be here or behind any transport; files, logs, cancelling and finding again are those of every host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mlmake.errors import HostError, HostUnavailable, UsageError
+from mlmake.executors.base import Setting, Traits
+from mlmake.executors.containers import (
+    Container,
+    Labels,
+    Mount,
+    client_env,
+    ended,
+    inspect_argv,
+    named,
+    remove_argv,
+    run_argv,
+)
+from mlmake.executors.host import HostExecutor
+from mlmake.model.docker import Engine, Ran, Trouble, engine_argv, engine_told
+from mlmake.model.job import Finished, Job, Shipment
+from mlmake.model.project import Compute
+from mlmake.transports.agent.wire import Head
+from mlmake.transports.base import Transport
+from mlmake.transports.local import Local
+from mlmake.transports.ssh import Ssh
+
+_HOME = ".mlmake/home"
+"""The job's HOME, in its folder."""
+_MOST_MOUNTS = 100
+"""Inputs that are mounted read-only; of more, the store's own protection is enough."""
+_TAIL = 4000
+_ASKING = 60.0
+_PULLING = 3600.0
+
+
+class DockerExecutor(HostExecutor):
+    """Runs jobs in containers of one Docker engine."""
+
+    traits = Traits(shared_disk=False, containers=True, reattach=True)
+
+    @classmethod
+    def of(cls, compute: Compute, setting: Setting) -> DockerExecutor:
+        executor = cls(transport_of(compute, setting), setting.notice, is_stopping=setting.is_stopping)
+        executor._setting = setting
+        executor._network = bool(compute.options["network"])
+        executor._mounts = tuple(Mount.parse(text) for text in compute.options["mounts"])
+        host = str(compute.options["host"])
+        executor._env = {"DOCKER_HOST": host} if host.startswith("unix://") else {}
+        return executor
+
+    _setting = Setting(token="")
+    _network = True
+    _mounts: tuple[Mount, ...] = ()
+    _env: dict[str, str] = {}  # noqa: RUF012 - replaced as a whole, never changed
+    _engine: Engine | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._containers: dict[str, Container] = {}
+
+    def connect(self) -> Head:
+        hello = super().connect()
+        told = engine_told(self.docker(engine_argv()))
+        if isinstance(told, Trouble):
+            kind = HostUnavailable if told.is_passing else HostError
+            raise kind(f"target {self._transport.name!r}: {told.what}", hint=told.hint)
+        self._engine = told
+        return {**hello, "python": "python3", "cpus": told.cpus or hello["cpus"]}
+
+    def docker(self, argv: Sequence[str], seconds: float = _ASKING) -> Ran:
+        """Run the docker program where the engine is. Raises OSError, HostError."""
+        return self.ask(argv, self._env, seconds)
+
+    def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
+        container = self._containers[shipment.name] = self._container(job, shipment)
+        argv = {"argv": run_argv(container), "first": remove_argv(container.name)}
+        after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
+        asked = super().request(job, shipment, is_new)
+        folders = (*shipment.folders, _HOME)
+        env = client_env(container, self._env)
+        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0}
+
+    def ending(self, head: Head) -> Finished:
+        finished = super().ending(head)
+        if finished.problem:
+            return finished
+        name = finished.handle
+        container = self._containers.pop(name, None)
+        if container is None:
+            return finished
+        end = ended(container, finished.exit_code, head.get("said", ""), self._log_tail(name))
+        return Finished(name, end.exit_code, end.problem)
+
+    def _container(self, job: Job, shipment: Shipment) -> Container:
+        hello = super().connect()
+        tree = f"{hello['root']}/jobs/{shipment.name}/tree"
+        search = os.pathsep.join(os.path.normpath(f"{tree}/{folder}") for folder in shipment.search)
+        user = self._engine.user(hello["user"], hello["group"]) if self._engine else ""
+        is_few = len(shipment.inputs) <= _MOST_MOUNTS
+        return Container(
+            image=job.image,
+            name=named(shipment.name),
+            argv=job.argv,
+            tree=tree,
+            home=f"{tree}/{_HOME}",
+            labels=Labels(project=self._setting.project, run="", step=job.name, job=shipment.name),
+            env={**job.env, **({"PYTHONPATH": search} if search else {})},
+            user=user,
+            cpus=job.resources.cpus,
+            memory=job.resources.memory,
+            gpus=job.gpus,
+            network=self._network,
+            mounts=self._mounts,
+            read_only=tuple(f"{tree}/{path.rstrip('/')}" for path in shipment.inputs) if is_few else (),
+        )
+
+    def _log_tail(self, handle: str) -> str:
+        try:
+            size = os.path.getsize(self._logs[handle])
+            return self.read_log(handle, max(0, size - _TAIL)).decode("utf-8", "replace")
+        except (KeyError, OSError):
+            return ""
+
+
+def transport_of(compute: Compute, setting: Setting) -> Transport:
+    """The way to the machine of a target's engine. Raises UsageError."""
+    via, host = str(compute.options["via"]), str(compute.options["host"])
+    root = os.path.expanduser(str(compute.options["root"]))
+    if via:
+        return Ssh.of(setting.computes[via], setting.root)
+    if host.startswith("ssh://"):
+        return Ssh(name=compute.name, host=host.removeprefix("ssh://"), root=str(compute.options["root"]))
+    if host and not host.startswith("unix://"):
+        raise UsageError(
+            f"compute.{compute.name}.host: an engine at {host!r} sees no files of ours",
+            hint="name its machine as `ssh://host`, or a target of kind ssh in `via`",
+        )
+    return Local(root, name=compute.name)

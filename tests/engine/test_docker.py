@@ -1,0 +1,205 @@
+"""Builds whose steps run in containers, on a real engine: here, and behind a real sshd."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engines import Engine, base_image, docker_engine
+from mlmake.errors import UsageError
+from projects import Folder, until
+from servers import SshServer, ssh_server
+
+HEAD = """
+[compute.box]
+kind = "docker"
+root = "{root}"
+host = "{host}"
+{more}
+
+[environments.deb]
+image = "{image}"
+
+[environments.own]
+dockerfile = "image/Dockerfile"
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        base_image(engine)
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with ssh_server(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def boxed(project: Folder, engine: Engine, tmp_path: Path) -> Folder:
+    """A project with a target `box`: the engine of this machine."""
+    project.head = HEAD.format(root=tmp_path / "root", host=engine.host, image=base_image(engine), more="")
+    return project
+
+
+@pytest.fixture
+def behind_ssh(project: Folder, engine: Engine, ssh: SshServer, tmp_path: Path) -> Folder:
+    """The same, with the engine behind a host."""
+    table = (
+        f'via = "far"\n[compute.far]\nkind = "ssh"\nhost = "127.0.0.1"\nport = {ssh.port}\nuser = "{ssh.user}"\n'
+        f'key = "{ssh.key}"\nknown_hosts = "{ssh.known_hosts}"\nconfig = "/dev/null"\nroot = "{tmp_path / "far"}"'
+    )
+    project.head = HEAD.format(root=tmp_path / "root", host=engine.host, image=base_image(engine), more=table)
+    return project
+
+
+STEPS = """
+    [double]
+    script = "steps/double.py"
+    inputs = { text = "data/text.txt" }
+    outputs = { twice = "build/twice.txt" }
+    compute = "box"
+    environment = "deb"
+    [count]
+    command = "wc -c < {inputs.twice} > {outputs.n}"
+    inputs = { twice = "@double" }
+    outputs = { n = "build/n.txt" }
+"""
+DOUBLE = """
+import argparse, os
+from helper import double
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--text")
+parser.add_argument("--twice")
+words = parser.parse_args()
+print(sorted(os.listdir(".")), flush=True)
+with open(words.text) as source, open(words.twice, "w") as target:
+    target.write(double(source.read()))
+"""
+
+
+def fill(project: Folder) -> None:
+    files = {"steps/double.py": DOUBLE, "src/helper.py": "def double(text): return text * 2\n"}
+    project.write({**files, "data/text.txt": "four", "undeclared.txt": "not for it"})
+    project.steps(STEPS)
+
+
+@pytest.mark.parametrize("where", ["boxed", "behind_ssh"])
+def test_steps_in_containers_and_steps_here_share_data(where: str, request: pytest.FixtureRequest) -> None:
+    project: Folder = request.getfixturevalue(where)
+    fill(project)
+    assert project.build().done == ["double", "count"]
+    assert project.read("build/twice.txt") == "fourfour"
+    assert project.read("build/n.txt").strip() == "8"
+    assert "undeclared.txt" not in project.read(".mlmake/logs/1/p.double.log")
+    assert (Path(project.root) / "build/twice.txt").stat().st_uid == os.getuid()
+    assert project.build().done == []
+    project.write({"data/text.txt": "other"})
+    assert project.build().done == ["double", "count"]
+
+
+def test_nothing_stays_on_the_engine(boxed: Folder, engine: Engine) -> None:
+    fill(boxed)
+    boxed.build()
+    listed = subprocess.run(
+        ["docker", "--host", engine.host, "ps", "--all", "--quiet", "--filter", "label=mlmake.job"],
+        capture_output=True,
+        check=True,
+    )
+    assert listed.stdout == b""
+
+
+def test_a_dockerfile_is_built_and_built_again_when_it_changes(boxed: Folder, engine: Engine) -> None:
+    boxed.write({"image/Dockerfile": f"FROM {base_image(engine)}\nRUN echo one > /made\n"})
+    boxed.steps(
+        '[a]\ncommand = "cat /made > {outputs.o}"\noutputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "own"'
+    )
+    assert boxed.build().done == ["a"]
+    assert boxed.read("o.txt") == "one\n"
+    assert boxed.build().done == []
+    boxed.write({"image/added.txt": "more"})
+    assert boxed.states() == {"a": "stale"}
+    assert boxed.reasons("a")[0] == "context image changed"
+    boxed.write({"image/Dockerfile": f"FROM {base_image(engine)}\nRUN echo two > /made\n"})
+    assert boxed.build().done == ["a"]
+    assert boxed.read("o.txt") == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "extra", "message"),
+    [
+        ('["sh", "-c", "exit 3"]', "", "exit code 3"),
+        ('["sh", "-c", "kill -9 $$"]', "", "exit code 137"),
+        (
+            '["python3", "-c", "x = [bytearray(1 << 20) for _ in range(10000)]"]',
+            'resources = { memory = "64MiB" }',
+            "out of memory: it was given 64.0 MiB",
+        ),
+        ('["nosuch"]', "", "the image has no program nosuch"),
+    ],
+)
+def test_how_a_container_ends_is_told(boxed: Folder, command: str, extra: str, message: str) -> None:
+    boxed.steps(f'[a]\ncommand = {command}\ncompute = "box"\nenvironment = "deb"\n{extra}')
+    assert message in boxed.build().message("a")
+
+
+def test_an_image_that_is_nowhere(boxed: Folder) -> None:
+    boxed.head = boxed.head.replace('image = "mlmake', 'image = "127.0.0.1:1/mlmake')
+    boxed.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
+    assert "image 127.0.0.1:1/mlmake" in boxed.build().message("a")
+
+
+def test_an_engine_that_is_down(project: Folder, tmp_path: Path) -> None:
+    project.head = HEAD.format(root=tmp_path, host=f"unix://{tmp_path}/no.sock", image="any", more="")
+    project.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
+    assert f"no Docker engine answers at unix://{tmp_path}/no.sock" in project.build().message("a")
+
+
+def test_ctrl_c_ends_the_container(boxed: Folder, engine: Engine, tmp_path: Path) -> None:
+    boxed.steps('[a]\ncommand = "touch started; sleep 600"\ncompute = "box"\nenvironment = "deb"')
+    process = boxed.start()
+    until(lambda: list((tmp_path / "root" / "jobs").glob("*/tree/started")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    listed = subprocess.run(
+        ["docker", "--host", engine.host, "ps", "--all", "--format", "{{json .}}", "--filter", "label=mlmake.job"],
+        capture_output=True,
+        check=True,
+    )
+    assert [json.loads(line)["Names"] for line in listed.stdout.splitlines()] == []
+
+
+def test_a_killed_build_finds_its_container_again(boxed: Folder, tmp_path: Path) -> None:
+    counter = tmp_path / "count"
+    counter.mkdir()
+    boxed.head = boxed.head.replace("[environments.deb]", f'mounts = ["{counter}:{counter}"]\n[environments.deb]')
+    boxed.steps(
+        f'[a]\ncommand = "echo x >> {counter}/ran; sleep 4; echo ok > {{outputs.o}}"\n'
+        'outputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "deb"'
+    )
+    process = boxed.start()
+    until((counter / "ran").exists)
+    process.kill()
+    process.wait()
+    assert boxed.build().done == ["a"]
+    assert (counter / "ran").read_text() == "x\n"
+    assert boxed.read("o.txt") == "ok\n"
+
+
+def test_a_container_needs_an_image_and_an_image_a_container(boxed: Folder) -> None:
+    boxed.steps('[a]\ncommand = "true"\ncompute = "box"')
+    with pytest.raises(UsageError, match="no image is named"):
+        boxed.build()
+    boxed.steps('[a]\ncommand = "true"\nenvironment = "deb"')
+    with pytest.raises(UsageError, match="needs a compute target of kind docker"):
+        boxed.build()
