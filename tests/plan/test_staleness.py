@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,34 @@ def test_a_step_without_a_record_never_ran() -> None:
 
 def test_equal_facts_and_outputs_are_no_difference() -> None:
     assert list(differences(record(x="d", y="e"), fingerprint(dict(FACTS)), {"x": "d", "y": "e"})) == []
+
+
+ASKED = {"kind": "command 1", "python": "3.11"}
+MADE = {**ASKED, "environment ml": "cpython 3.11.7"}
+
+
+def unbuilt(old: Mapping[str, str], new: Mapping[str, str]) -> list[Reason]:
+    now = replace(fingerprint(new), unbuilt=("environment ml",))
+    return list(differences(record(old), now, {}))
+
+
+def test_a_record_that_asked_for_the_same_stands_for_what_is_not_built() -> None:
+    assert unbuilt(MADE, ASKED) == []
+
+
+def test_another_wish_is_told_before_it_is_built() -> None:
+    assert unbuilt(MADE, {**ASKED, "python": "3.12"}) == [
+        Reason(cause=Cause.CHANGED, subject="python", old="3.11", new="3.12")
+    ]
+
+
+def test_a_record_of_another_environment_says_nothing_of_one_that_is_not_built() -> None:
+    system = {"kind": "command 1", "environment system": "cpython 3.11.7"}
+    assert [str(each) for each in unbuilt(system, ASKED)] == [
+        "python is new",
+        "environment ml is not built yet",
+        "environment system is gone",
+    ]
 
 
 def test_the_order_of_facts_is_no_difference() -> None:

@@ -11,7 +11,7 @@ from mlmake.model.project import Project
 from mlmake.state import marks
 from mlmake.state.digests import Digests
 from mlmake.state.records import Records
-from mlmake.state.softwares import Softwares
+from mlmake.state.softwares import IMAGE, Softwares
 
 _ABOUT = ("python", "packages", "requirements ", "package ", "conda ")
 """How the facts begin that decide how an environment is made."""
@@ -30,12 +30,20 @@ def clear(project: Project, connection: sqlite3.Connection, *, dry_run: bool = F
     used = _used(project, connection)
     gone = {}
     for folder in _folders(home.environments):
-        mark = marks.read(folder)
-        if mark is None or (folder not in wanted and not any(mark.wish.items() <= facts for facts in used)):
+        if not ((folder in wanted and _is_whole(folder)) or _is_like(folder, used)):
             gone[folder] = _size(folder)
             if not dry_run:
                 _remove(folder)
     return gone
+
+
+def _is_whole(folder: str) -> bool:
+    return marks.read(folder) is not None or os.path.exists(os.path.join(folder, IMAGE))
+
+
+def _is_like(folder: str, used: set[frozenset[tuple[str, str]]]) -> bool:
+    mark = marks.read(folder)
+    return mark is not None and any(mark.wish.items() <= facts for facts in used)
 
 
 def _used(project: Project, connection: sqlite3.Connection) -> set[frozenset[tuple[str, str]]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools, key_of
 from mlmake.environments.image import Image
@@ -20,8 +22,10 @@ from mlmake.state.digests import Digests
 from mlmake.state.ingredients import Found, Ingredients
 from mlmake.state.marks import Mark
 from mlmake.state.snapshot import listing
+from mlmake.state.stamps import is_racy
 
-_IMAGE = "image"
+_NEVER = (0, 0, 0)
+IMAGE = "image"
 """The file that holds an image's id."""
 _PATIENCE = 60.0
 """Seconds within which an environment must have said what is in it."""
@@ -43,12 +47,13 @@ class Softwares:
         self._ingredients = Ingredients(project.root, digests)
         self._system = System()
         self._found: dict[tuple[str, str], Software] = {}
-        self._marks: dict[str, tuple[str, Mark | None]] = {}
+        self._marks: dict[str, _Known] = {}
+        self._listings: dict[str, tuple[tuple[int, int, int], list[str]]] = {}
 
     def folders(self) -> set[str]:
-        """Where the environments of pipelines.toml are, or would be, that have a place on this machine."""
+        """Where the environments of pipelines.toml are, or would be, and what is known of images."""
         found = [self._look(environment) for environment in self._environments.values()]
-        return {each.folder for each in found if isinstance(each, Installed)}
+        return {_folder_of(each) for each in found}
 
     def look_again(self) -> None:
         """Forget what was seen, as time has passed."""
@@ -80,7 +85,7 @@ class Softwares:
         with open(place, encoding="utf-8") as file:
             return Hosted(told=file.read(), place=place)
 
-    def _look(self, environment: Environment) -> Software:
+    def _look(self, environment: Environment) -> Installed | Image:
         found = self._ingredients.of(environment)
         if environment.base not in ENVIRONMENTS.table:
             return self._image(environment, found)
@@ -93,7 +98,7 @@ class Softwares:
         """An image; its id is known once an engine had it."""
         wish = {**({"image": environment.image} if environment.image else {}), **found.contents}
         facts = _facts(environment, wish, found)
-        place = os.path.join(self._home.environments, key_of(environment.base, wish), _IMAGE)
+        place = os.path.join(self._home.environments, key_of(environment.base, wish), IMAGE)
         digest = self._digests.of(place)
         if digest is not None:
             with open(place, encoding="utf-8") as file:
@@ -111,32 +116,43 @@ class Softwares:
         """`facts`, with what the environment's mark adds to them."""
         place = marks.path_of(folder)
         digest = self._digest_of(place)  # each is looked at before it is read: what changes between shows next time
-        names: dict[str, list[str]] = {}
-        mark = self._standing(recipe, folder, digest, names) if digest else None
-        if mark is None:
+        known = self._standing(recipe, folder, digest) if digest else None
+        if known is None or known.mark is None:
             return replace(facts, files=(*facts.files, place))
+        sites = [os.path.join(folder, name) for name in known.mark.names]
         return replace(
             facts,
-            values={**facts.values, **dict.fromkeys(facts.unknown, mark.resolved.value)},
+            values={**facts.values, **dict.fromkeys(facts.unknown, known.value)},
             unknown=(),
-            texts={mark.resolved.digest: mark.resolved.text},
-            files=(*facts.files, place, *(os.path.join(folder, name) for name in mark.files)),
-            listings=names,
+            texts=known.texts,
+            files=(*facts.files, place, *(os.path.join(folder, name) for name in known.mark.files)),
+            listings={site: self._listings[site][1] for site in sites if site in self._listings},
         )
 
-    def _standing(self, recipe: Recipe, folder: str, digest: str, names: dict[str, list[str]]) -> Mark | None:
-        """The mark of an environment, taken anew if somebody has changed what is in it; fills `names` on the way."""
-        if self._marks.get(folder, ("", None))[0] != digest:
-            self._marks[folder] = digest, marks.read(folder)
-        mark = self._marks[folder][1]
+    def _standing(self, recipe: Recipe, folder: str, digest: str) -> _Known:
+        """The mark of an environment, taken anew if somebody has changed what is in it."""
+        known = self._marks.get(folder)
+        if known is None or known.digest != digest:
+            known = self._marks[folder] = _Known.of(digest, marks.read(folder))
+        if known.mark is None or known.mark.is_true(folder, self._digest_of, self._names_in):
+            return known
+        mark = marks.renewed(recipe, folder, Tools(own=sys.executable), self._run, self._digest_of)
+        known = self._marks[folder] = _Known.of(self._digest_of(marks.path_of(folder)) if mark else digest, mark)
+        return known
 
-        def names_in(place: str) -> list[str]:
-            names[place] = listing(place)
-            return names[place]
-
-        if mark is None or mark.is_true(folder, self._digest_of, names_in):
-            return mark
-        return marks.renewed(recipe, folder, Tools(own=sys.executable), self._run, self._digest_of)
+    def _names_in(self, folder: str) -> list[str]:
+        """The names in a folder, read again if its own times say that one came or went."""
+        seen = time.time_ns()
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return []
+        times = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        known = self._listings.get(folder)
+        if known is None or known[0] != times:
+            known = (_NEVER if is_racy(*times[:2], seen) else times), listing(folder)
+            self._listings[folder] = known
+        return known[1]
 
     def _digest_of(self, path: str) -> str:
         digest = self._digests.of(path)
@@ -157,6 +173,25 @@ class Softwares:
         except (OSError, subprocess.SubprocessError) as error:
             return Ran(127, str(error))
         return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+def _folder_of(software: Installed | Image) -> str:
+    return software.folder if isinstance(software, Installed) else os.path.dirname(software.place)
+
+
+class _Known(NamedTuple):
+    """A mark that was read, by the digest of its file, with what is told of it again and again."""
+
+    digest: str
+    mark: Mark | None
+    value: str = ""
+    texts: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, digest: str, mark: Mark | None) -> _Known:
+        if mark is None:
+            return cls(digest, None)
+        return cls(digest, mark, mark.resolved.value, {mark.resolved.digest: mark.resolved.text})
 
 
 def _facts(environment: Environment, wish: Mapping[str, str], found: Found) -> Facts:
