@@ -25,6 +25,8 @@ from .runner import RESERVED
 from .starter import Starter
 from .store import Store
 
+_TRIES = 5
+
 
 class Jobs:
     """The jobs under a root."""
@@ -49,20 +51,30 @@ class Jobs:
         secrets = spec.pop("secrets", {})
         is_found = self._is_found(folder, spec)
         if not is_found:
-            try:
-                lacking = self._store.missing([each[1:3] for each in spec["files"]])
-                if not lacking:
-                    self._build(folder, spec)
-            except FileNotFoundError:  # somebody has trimmed the store meanwhile
-                lacking = self._store.missing([each[1:3] for each in spec["files"]])
-                if not lacking:
-                    raise
+            lacking = self._made(folder, spec)
             if lacking:
                 return {"missing": lacking}
         self.hold(job)
         if not os.path.exists(os.path.join(folder, "exit.json")):
             self._starter.start(folder, secrets)
         return {"found": is_found}
+
+    def _made(self, folder: str, spec: dict[str, Any]) -> list[str]:
+        """Make a job's folder, or say which contents are not here. Raises OSError.
+
+        Others may take contents out of the store meanwhile, or bring them anew: then it is tried again.
+        """
+        for left in reversed(range(_TRIES)):
+            lacking = self._store.missing([each[1:3] for each in spec["files"]])
+            if lacking:
+                return lacking
+            try:
+                self._build(folder, spec)
+                return []
+            except FileNotFoundError:
+                if not left:
+                    raise
+        return []
 
     def hold(self, job: str) -> None:
         """Keep others from removing a job; ends with this process at the latest."""
