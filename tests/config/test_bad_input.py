@@ -963,11 +963,13 @@ image = "no/such:image"
     assert project.build().done == ["a"]
 
 
-def test_a_step_that_is_not_yet_possible_names_itself_at_the_command_line(project: Folder) -> None:
+def test_a_step_that_cannot_run_there_names_itself_at_the_command_line(project: Folder) -> None:
     project.toml(steps(f"{S}compute = 'box'\n[compute.box]\nkind = 'docker'\n[ok]\ncommand = 'true'"))
     done = project.cli("s")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0].startswith(f"mlmake: {AT}: compute target 'box' is of kind 'docker', and")
+    assert done.stderr.splitlines()[0] == (
+        f"mlmake: {AT}: its compute target has containers, and no image is named for the step"
+    )
     assert project.cli("ok").returncode == 0
 
 
