@@ -69,6 +69,10 @@ class Home:
         """What steps run in, a folder each, named by what decides how it is made."""
         return os.path.join(self.folder, "environments")
 
+    def target(self, name: str) -> str:
+        """What a host said of its own software when it was last connected to."""
+        return os.path.join(self.folder, "targets", file_name(name))
+
     @property
     def aside(self) -> str:
         """Old outputs of `in_place` steps while these run."""

@@ -149,7 +149,7 @@ def test_targets_and_environments() -> None:
         "root": "/scratch/mlmake",
         "fetch": "always",
     }
-    docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)}
+    docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)} | {"root": "~/.mlmake"}
     assert project.computes == {
         "gpubox": Compute(name="gpubox", kind="ssh", offers=offers, options=ssh),
         "engine": Compute(name="engine", kind="docker", options=docker),

@@ -13,6 +13,7 @@ import pytest
 
 from engines import Engine, base_image, docker_engine
 from mlmake.errors import UsageError
+from mlmake.model.events import Event
 from projects import Folder, until
 from servers import SshServer, ssh_server
 
@@ -203,3 +204,25 @@ def test_a_container_needs_an_image_and_an_image_a_container(boxed: Folder) -> N
     boxed.steps('[a]\ncommand = "true"\nenvironment = "deb"')
     with pytest.raises(UsageError, match="needs a compute target of kind docker"):
         boxed.build()
+
+
+def test_a_secret_reaches_the_step_and_no_file(boxed: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "secret-4711")
+    monkeypatch.setenv("STAGE", "test")
+    boxed.head = boxed.head.replace(
+        "[environments.own]", 'secrets = ["TOKEN"]\nvariables = ["STAGE"]\n[environments.own]'
+    )
+    boxed.steps(
+        '[a]\ncommand = "test ${#TOKEN} = 11 && echo $STAGE > {outputs.o}; touch started; sleep 1"\n'
+        'outputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "deb"'
+    )
+    seen: list[Path] = []
+
+    def look(_: Event) -> None:
+        files = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+        seen.extend(path for path in files if b"secret-4711" in path.read_bytes())
+
+    assert boxed.build(sink=look).done == ["a"]
+    assert boxed.read("o.txt") == "test\n"
+    held = [path for path in Path(boxed.root).rglob("*") if path.is_file() and b"secret-4711" in path.read_bytes()]
+    assert seen == held == []

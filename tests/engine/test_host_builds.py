@@ -517,6 +517,24 @@ def test_a_full_host_does_not_hold_back_this_machine(far: Folder, box: Door, roo
     assert most == 2
 
 
+def test_two_targets_that_are_both_this_machine(project: Folder) -> None:
+    """Their jobs have the same numbers; the end of one's first job must not be that of the other's."""
+    project.steps("""
+        [long]
+        command = "touch ../ready; while [ ! -e ../go ]; do sleep 0.02; done"
+        [short]
+        command = "until [ -e ../ready ]; do sleep 0.02; done"
+        compute = "other"
+        [last]
+        command = "touch ../go"
+        after = ["short"]
+        compute = "other"
+    """)
+    text = project.read("pipelines.toml")
+    project.toml(f"[compute.other]\nkind = 'local'\n{text}")
+    assert sorted(project.build(jobs=2).done) == ["last", "long", "short"]
+
+
 def test_where_a_step_ran_is_told(far: Folder) -> None:
     pipeline(far)
     assert far.cli().returncode == 0
@@ -551,7 +569,8 @@ def test_two_projects_share_a_host(far: Folder, tmp_path: Path, root: Path) -> N
 
 def test_a_project_that_has_moved_is_another(far: Folder, tmp_path: Path) -> None:
     pipeline(far)
-    far.build()
+    first = far.build()
+    assert [(name, first.message(name)) for name in first.failed] == []
     moved = Folder(tmp_path / "moved")
     shutil.copytree(far.root, moved.root)
     built = moved.build()

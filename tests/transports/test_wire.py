@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,12 +40,44 @@ def _bare(head: Head) -> Head:
     return {key: value for key, value in head.items() if key != "z"}
 
 
-def test_what_can_shrink_shrinks() -> None:
+class Slow(io.BytesIO):
+    """A line of so many bytes a second."""
+
+    pace = 0.0
+
+    def write(self, block: Any) -> int:
+        time.sleep(len(block) * self.pace)
+        return super().write(block)
+
+
+def test_a_slow_line_gets_what_is_compressed() -> None:
     body = b"0123456789" * 100_000
-    assert len(sent(({}, body))) < len(body) / 10
-    assert read(sent(({}, body)))[0][1] == body
+    out = Slow()
+    out.pace = 1e-7
+    pipe = Pipe(io.BytesIO(), out)
+    for _ in range(4):
+        pipe.write({}, body)
+    assert len(out.getvalue()) < 1.5 * len(body), "all but the first, which tells the pace"
+    assert [frame[1] for frame in read(out.getvalue())] == [body] * 4
     noise = os.urandom(1_000_000)
-    assert len(sent(({}, noise))) < len(noise) + 100
+    before = len(out.getvalue())
+    pipe.write({}, noise)
+    assert len(out.getvalue()) - before < len(noise) + 100
+
+
+def test_a_fast_line_does_not_wait_for_the_press() -> None:
+    body = b"0123456789" * 100_000
+    out = io.BytesIO()
+    pipe = Pipe(io.BytesIO(), out)
+    for _ in range(8):
+        pipe.write({}, body)
+    assert len(out.getvalue()) > 6 * len(body)
+    assert [frame[1] for frame in read(out.getvalue())] == [body] * 8
+
+
+def test_what_is_small_shrinks_everywhere() -> None:
+    body = b"0123456789" * 5_000
+    assert len(sent(({}, body))) < len(body) / 10
 
 
 def test_names_that_are_no_text() -> None:

@@ -72,7 +72,7 @@ class Jobs:
         self._started: list[StepStarted] = []
         self._apart = Apart()
         told = replace(setting, is_stopping=lambda: self._cancelling)
-        self._targets = Targets(project, told, slots, self._apart, sink)
+        self._targets = Targets(project, told, slots, self._apart, sink, ledger.softwares.note_host)
         equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
         to = self._make_ready, self._fail_unstarted
         self._preparing = Preparing(ledger, sharing, equipping, self._apart, sink, *to)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from mlmake.environments.base import Software
 from mlmake.model.data import Value
 from mlmake.model.job import Job
-from mlmake.model.project import Project
+from mlmake.model.project import Environment, Project
 from mlmake.model.step import Step
 from mlmake.model.template import Call, as_text
 
@@ -76,10 +76,16 @@ def job_for(
     )
 
 
-def shipped_job(job: Job, call: Call, timeout: float = 0.0) -> Job:
-    """A job as it goes elsewhere: without what this machine's environment holds. Its GPUs are chosen there."""
-    own = {"PYTHONUNBUFFERED": "1", **variables(call)}
-    return replace(job, env=own, folder="", timeout=timeout)
+def shipped_job(job: Job, call: Call, environment: Environment | None, timeout: float = 0.0) -> Job:
+    """A job as it goes elsewhere: of this machine's environment, it takes along what its own names."""
+    named = environment.variables if environment else ()
+    own = {"PYTHONUNBUFFERED": "1", **_of_ours(named), **variables(call)}
+    secrets = _of_ours(environment.secrets if environment else ())
+    return replace(job, env=own, secrets=secrets, folder="", timeout=timeout)
+
+
+def _of_ours(names: Sequence[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, str]:

@@ -89,7 +89,8 @@ class Starter:
         )
         if target.is_here:
             return job
-        goes = shipped_job(job, call, attempt.step.spec.timeout)
+        environment = self._project.environments.get(attempt.step.spec.environment)
+        goes = shipped_job(job, call, environment, attempt.step.spec.timeout)
         image = target.images.get(attempt.step.spec.environment, "")
         return replace(goes, image=image, gpus=attempt.lease.gpus)
 

@@ -49,7 +49,17 @@ class Target:
 class Targets:
     """All targets by name, pools resolved to their members."""
 
-    def __init__(self, project: Project, setting: Setting, slots: Slots, apart: Apart, sink: Sink) -> None:
+    def __init__(
+        self,
+        project: Project,
+        setting: Setting,
+        slots: Slots,
+        apart: Apart,
+        sink: Sink,
+        note: Callable[[str, str], None],
+    ) -> None:
+        """`note` takes the name of each target that was opened, and what it says of its own software."""
+        self._note = note
         self._project = project
         self._setting = replace(setting, notice=lambda text: apart.post(partial(sink, Noticed(text))))
         self._apart = apart
@@ -116,7 +126,8 @@ class Targets:
         if compute.kind == "pool":
             return [target for member in compute.options["of"] for target in self._of(member)]
         if name not in self._targets:
-            executor = EXECUTORS.load(compute.kind).of(compute, self._setting)
+            own = replace(self._setting, token=f"{self._setting.token}:{name}")  # its jobs are numbered anew
+            executor = EXECUTORS.load(compute.kind).of(compute, own)
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
         return [self._targets[name]]
 
@@ -151,7 +162,8 @@ class Targets:
         else:
             compute = self._project.computes[target.name]
             target.slots = Slots(_offers(compute, hello))
-            target.python = str(hello["python"])
+            target.python = str(hello.get("python", ""))
+            self._note(target.name, str(hello.get("software", "")))
             target.is_open = True
         decided = [each for each in self._waiting if self._is_decided(each[0])]
         self._waiting = [each for each in self._waiting if each not in decided]

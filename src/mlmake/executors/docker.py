@@ -84,7 +84,7 @@ class DockerExecutor(HostExecutor):
         after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
-        env = client_env(container, self._env)
+        env = {name: value for name, value in client_env(container, self._env).items() if name not in job.secrets}
         return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0}
 
     def ending(self, head: Head) -> Finished:
@@ -111,7 +111,7 @@ class DockerExecutor(HostExecutor):
             tree=tree,
             home=f"{tree}/{_HOME}",
             labels=Labels(project=self._setting.project, run="", step=job.name, job=shipment.name),
-            env={**job.env, **({"PYTHONPATH": search} if search else {})},
+            env={**job.env, **job.secrets, **({"PYTHONPATH": search} if search else {})},
             user=user,
             cpus=job.resources.cpus,
             memory=job.resources.memory,

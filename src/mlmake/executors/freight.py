@@ -10,7 +10,8 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from io import FileIO
+from typing import Any, Literal, NamedTuple
 
 import xxhash
 
@@ -116,9 +117,7 @@ class _Coming:
 
     def add(self, block: memoryview, *, is_last: bool) -> None:
         """Raises OSError."""
-        if not self.size:
-            os.makedirs(os.path.dirname(self.target), exist_ok=True)
-        with open(self.target, "ab" if self.size else "wb", buffering=0) as file:
+        with self._opened() as file:
             while block:
                 written = file.write(block)
                 self.hash.update(block[:written])
@@ -126,6 +125,14 @@ class _Coming:
                 block = block[written:]
         if is_last:
             self._check()
+
+    def _opened(self) -> FileIO:
+        mode: Literal["ab", "wb"] = "ab" if self.size else "wb"
+        try:
+            return open(self.target, mode, buffering=0)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.target), exist_ok=True)
+            return open(self.target, mode, buffering=0)
 
     def _check(self) -> None:
         if self.entry.digest and self.hash.hexdigest() != self.entry.digest:

@@ -156,6 +156,7 @@ class HostExecutor:
         return {
             "argv": job.argv,
             "env": dict(job.env),
+            "secrets": dict(job.secrets),
             "files": [(each.path, each.digest, each.size, each.is_executable) for each in shipment.files],
             "folders": shipment.folders,
             "search": shipment.search,

@@ -54,7 +54,8 @@ class ProcessExecutor:
         _heed_children()
 
     def connect(self) -> Mapping[str, Any]:
-        return {}
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return {"python": sys.executable, "cpus": cpus}
 
     def submit(self, job: Job) -> str:
         self._start_guard()

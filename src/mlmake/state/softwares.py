@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools, key_of
 from mlmake.environments.image import Image
-from mlmake.environments.system import System
+from mlmake.environments.system import Hosted, System
 from mlmake.home import Home
 from mlmake.model.project import Environment, Project
 from mlmake.model.step import StepSpec
@@ -42,6 +42,7 @@ class Softwares:
         self._root = project.root
         self._home = Home(project.root)
         self._environments = project.environments
+        self._hosts = {name for name, compute in project.computes.items() if compute.kind == "ssh"}
         self._digests = digests
         self._ingredients = Ingredients(project.root, digests)
         self._system = System()
@@ -60,13 +61,29 @@ class Softwares:
 
     def of(self, spec: StepSpec) -> Software:
         """The software that a step runs in, as it is now."""
-        if spec.delivers or spec.environment not in self._environments:
+        is_system = spec.environment not in self._environments
+        if spec.delivers or (is_system and spec.compute not in self._hosts):
             return self._system
         key = spec.compute, spec.environment
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = self._look(self._environments[spec.environment])
+            looked = self._hosted(spec.compute) if is_system else self._look(self._environments[spec.environment])
+            found = self._found[key] = looked
         return found
+
+    def note_host(self, name: str, told: str) -> None:
+        """Remember what a host says of its own software. Raises OSError."""
+        place = self._home.target(name)
+        if name in self._hosts and self._hosted(name).told != told:
+            _write(place, told)
+            self.look_again()
+
+    def _hosted(self, name: str) -> Hosted:
+        place = self._home.target(name)
+        if not self._digest_of(place):
+            return Hosted(told="", place=place)
+        with open(place, encoding="utf-8") as file:
+            return Hosted(told=file.read(), place=place)
 
     def _look(self, environment: Environment) -> Installed | Image:
         found = self._ingredients.of(environment)
@@ -93,10 +110,7 @@ class Softwares:
         """Remember what an engine said of a step's image. Raises OSError."""
         software = self.of(spec)
         if isinstance(software, Image) and fact not in software.facts.values.values():
-            os.makedirs(os.path.dirname(software.place), exist_ok=True)
-            with open(f"{software.place}.new", "w", encoding="utf-8") as file:
-                file.write(fact)
-            os.replace(f"{software.place}.new", software.place)
+            _write(software.place, fact)
 
     def _with_mark(self, recipe: Recipe, folder: str, facts: Facts) -> Facts:
         """`facts`, with what the environment's mark adds to them."""
@@ -192,3 +206,11 @@ def _facts(environment: Environment, wish: Mapping[str, str], found: Found) -> F
         files=tuple(found.files),
         globs=found.globs,
     )
+
+
+def _write(path: str, text: str) -> None:
+    """A small file that appears whole."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)

@@ -46,6 +46,7 @@ class Jobs:
         Raises OSError.
         """
         folder = self.folder(job)
+        secrets = spec.pop("secrets", {})
         is_found = self._is_found(folder, spec)
         if not is_found:
             try:
@@ -60,7 +61,7 @@ class Jobs:
                 return {"missing": lacking}
         self.hold(job)
         if not os.path.exists(os.path.join(folder, "exit.json")):
-            self._starter.start(folder)
+            self._starter.start(folder, secrets)
         return {"found": is_found}
 
     def hold(self, job: str) -> None:

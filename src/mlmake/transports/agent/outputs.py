@@ -24,6 +24,7 @@ class Outputs:
 
     def __init__(self, folder: str, store: Store, make: Callable[[], Any] | None) -> None:
         self._tree = os.path.join(folder, "tree")
+        self._real = os.path.realpath(self._tree)
         self._known = os.path.join(folder, "outputs.json")
         self._store = store
         self._make = make
@@ -55,7 +56,9 @@ class Outputs:
     def adopt(self, told: list[tuple[str, str]]) -> None:
         """Keep outputs for the jobs after this one. Raises OSError."""
         for path, name in told:
-            self._keep(os.path.join(self._tree, path), name)
+            full = os.path.join(self._tree, path)
+            if self._is_ours(full) and os.stat(full).st_nlink == 1:
+                self._store.adopt_output(full, name)
 
     def _at(self, path: str) -> Iterator[Entry]:
         full = os.path.join(self._tree, path)
@@ -63,10 +66,11 @@ class Outputs:
             yield path.rstrip("/") + "/", 0, False, ""
             yield from self._below(full, path.rstrip("/"), frozenset())
         elif os.path.isfile(full):
-            yield self._file(full, path, os.stat(full))
+            yield self._file(full, path, os.stat(full), is_own=self._is_ours(full))
 
     def _below(self, folder: str, path: str, above: frozenset[tuple[int, int]]) -> Iterator[Entry]:
         """What is in a folder. Links are followed, except into a folder that the walk is in."""
+        is_own = self._is_ours(folder)
         for entry in sorted(os.scandir(folder), key=lambda each: each.name):
             try:
                 status = entry.stat()
@@ -75,29 +79,28 @@ class Outputs:
             inner = f"{path}/{entry.name}"
             here = (status.st_dev, status.st_ino)
             if stat.S_ISREG(status.st_mode):
-                yield self._file(entry.path, inner, status)
+                yield self._file(entry.path, inner, status, is_own=is_own and not entry.is_symlink())
             elif stat.S_ISDIR(status.st_mode) and here not in above:
                 yield f"{inner}/", 0, False, ""
                 yield from self._below(entry.path, inner, above | {here})
 
-    def _file(self, full: str, path: str, status: os.stat_result) -> Entry:
+    def _file(self, full: str, path: str, status: os.stat_result, *, is_own: bool) -> Entry:
         is_executable = bool(status.st_mode & 0o100)
         if self._make is None:
             return path, status.st_size, is_executable, ""
         known = self._digests.get(path)
         if known is None or known[:3] != [status.st_size, status.st_mtime_ns, status.st_ino]:
             name = digest.of_file(full, self._make)
-            self._keep(full, name)
-            status = os.stat(full)
+            if is_own and status.st_nlink == 1:
+                self._store.adopt_output(full, name)
+                status = os.stat(full)
             known = self._digests[path] = [status.st_size, status.st_mtime_ns, status.st_ino, is_executable, name]
             self._is_news = True
         return path, status.st_size, known[3], known[4]
 
-    def _keep(self, full: str, name: str) -> None:
-        """Keep what the job itself has written; what it links to is not ours to change."""
-        real = os.path.realpath(full)
-        if os.stat(real).st_nlink == 1 and real.startswith(os.path.realpath(self._tree) + os.sep):
-            self._store.adopt_output(real, name)
+    def _is_ours(self, full: str) -> bool:
+        """Whether a path leads nowhere else: what a job only links to is not ours to change."""
+        return os.path.realpath(full).startswith(self._real + os.sep) and not os.path.islink(full)
 
 
 def _pieces(path: str, offset: int) -> Iterator[tuple[bytes, bool]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import struct
 import time
 import traceback
 
@@ -12,6 +14,7 @@ from . import runner
 _STARTING = 20.0
 """Seconds that a runner may take to get hold of its lock."""
 _LOOK = 0.002
+_LENGTH = struct.Struct(">I")
 
 
 class Starter:
@@ -27,12 +30,14 @@ class Starter:
             os._exit(0)
         os.close(reader)
 
-    def start(self, folder: str) -> None:
+    def start(self, folder: str, secrets: dict[str, str]) -> None:
         """Start a job's runner, in a session of its own so that it outlives us; a second one ends by itself.
 
-        Raises OSError.
+        Secrets go from memory to memory: no file holds them. Raises OSError.
         """
-        os.write(self._writer, os.fsencode(folder) + b"\0")
+        told = json.dumps([folder, secrets]).encode()
+        with os.fdopen(os.dup(self._writer), "wb") as pipe:
+            pipe.write(_LENGTH.pack(len(told)) + told)
         until = time.monotonic() + _STARTING
         while time.monotonic() < until:
             if any(os.path.exists(os.path.join(folder, name)) for name in ("pid.json", "exit.json")):
@@ -44,21 +49,20 @@ class Starter:
 
 def _serve(reader: int) -> None:
     """Fork a runner for each folder that is told, until nobody is there to tell any."""
-    told = b""
-    while True:
-        block = os.read(reader, 1 << 16)
-        if not block:
-            return
-        *folders, told = (told + block).split(b"\0")
-        for folder in folders:
+    with os.fdopen(reader, "rb") as pipe:
+        while True:
+            length = pipe.read(_LENGTH.size)
+            if len(length) < _LENGTH.size:
+                return
+            folder, secrets = json.loads(pipe.read(_LENGTH.unpack(length)[0]).decode())
             child = os.fork()
             if child == 0:
                 os.close(reader)
-                _run(os.fsdecode(folder))
+                _run(folder, secrets)
             os.waitpid(child, 0)
 
 
-def _run(folder: str) -> None:
+def _run(folder: str, secrets: dict[str, str]) -> None:
     """Become the runner of a job; never returns."""
     os.setsid()
     if os.fork():
@@ -71,6 +75,7 @@ def _run(folder: str) -> None:
             os.dup2(log, 2)
             os.close(log)
         os.chdir("/")
+        os.environ.update(secrets)
         runner.main(folder)
     except BaseException:
         traceback.print_exc()

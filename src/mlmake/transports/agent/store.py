@@ -43,10 +43,14 @@ class Store:
 
     def has(self, digest: str, size: int) -> bool:
         """Whether a content is here, whole and untouched; it counts as used now."""
-        is_here = _is_untouched(self.path(digest), size, _MODE)
-        if not is_here:
-            self._drop(digest)
-        return is_here
+        path = self.path(digest)
+        if _is_untouched(path, size, _MODE):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            was = os.stat(path)
+            if (was.st_size, was.st_mtime, was.st_mode & 0o777) != (size, _STAMP, _MODE):
+                self._drop(digest)  # not what has come just now, while we looked
+        return False
 
     def missing(self, wanted: Iterable[Content]) -> list[str]:
         """Which of these contents are not here."""
@@ -58,10 +62,16 @@ class Store:
         hash_.update(block)
         if hash_.hexdigest() != (digest if self._make else check):
             raise Damaged(f"{digest} arrived damaged")
-        with self._new(digest) as new:
-            with open(new, "wb") as file:
-                file.write(block)
+        new = self._way(digest)
+        try:
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(handle, "wb", buffering=0) as file:
+                while block:
+                    block = block[file.write(block) :]
             self._adopt(new, digest)
+        except OSError:
+            files.remove(new)
+            raise
 
     def begin(self, digest: str, size: int) -> int:
         """Make ready for a large content; how much of it has come already. Raises OSError.
@@ -69,7 +79,7 @@ class Store:
         Two that send the same have a part each; the second begins with what the first has. The last byte comes again
         in any case, and with it the check.
         """
-        os.makedirs(self._incoming, exist_ok=True)
+        _make_folder(self._incoming)
         path = os.path.join(self._incoming, f"{digest}.part")
         held = files.lock(path, is_patient=False)
         if held is None or not _is_still(held, path):
@@ -122,12 +132,15 @@ class Store:
         status = os.stat(path)
         if self.has(digest, status.st_size):
             return
-        with self._new(digest) as new:
+        new = self._way(digest)
+        try:
             if status.st_mode & 0o111:  # who shares a file shares its mode, and this is a program
                 shutil.copyfile(path, new)
             else:
                 files.share(path, new)
             self._adopt(new, digest)
+        finally:
+            files.remove(new)
 
     def can_clone(self, folder: str) -> bool:
         """Whether the file system shares blocks between files, as seen on one object."""
@@ -176,29 +189,26 @@ class Store:
     def _hasher(self) -> Any:
         return self._make() if self._make else hashlib.blake2b(digest_size=16)
 
-    @contextlib.contextmanager
-    def _new(self, name: str) -> Iterator[str]:
-        """A path for something new; nothing stays there, whatever happens."""
-        os.makedirs(self._incoming, exist_ok=True)
-        new = os.path.join(self._incoming, f"{name}.{os.getpid()}")
-        files.remove(new)
-        try:
-            yield new
-        finally:
-            files.remove(new)
+    def _way(self, name: str) -> str:
+        """A path for something new that is of this process alone."""
+        _make_folder(self._incoming)
+        return os.path.join(self._incoming, f"{name}.{os.getpid()}")
 
     def _executable(self, digest: str) -> str:
         """The same content as a program: who shares a file shares its mode."""
         plain, path = self.path(digest), self.path(digest, executable=True)
         if not _is_untouched(path, os.path.getsize(plain), _PROGRAM):
-            with self._new(f"{digest}.x") as new:
+            new = self._way(f"{digest}.x")
+            try:
                 shutil.copyfile(plain, new)
                 self._adopt(new, digest, executable=True)
+            finally:
+                files.remove(new)
         return path
 
     def _adopt(self, new: str, digest: str, executable: bool = False) -> None:
         target = self.path(digest, executable)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _make_folder(os.path.dirname(target))
         os.chmod(new, _PROGRAM if executable else _MODE)
         os.utime(new, (time.time(), _STAMP))
         os.replace(new, target)
@@ -234,6 +244,11 @@ class _Part:
         self.file.flush()
         self.hash.update(block)
         self.size += len(block)
+
+
+def _make_folder(folder: str) -> None:
+    if not os.path.isdir(folder):  # a single question, where makedirs asks many
+        os.makedirs(folder, exist_ok=True)
 
 
 def _is_untouched(path: str, size: int, mode: int) -> bool:
