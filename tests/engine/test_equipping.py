@@ -477,6 +477,13 @@ def test_one_whose_interpreter_has_gone_is_built_anew(ready: Folder) -> None:
     assert told.done == ["one"]
 
 
+def test_one_that_does_not_stay_is_not_built_for_ever(ready: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "write", lambda *_: None)
+    told = ready.build()
+    assert built(told) == ["ml"]
+    assert told.message("one").startswith("environment ml does not stay as it was built in ")
+
+
 def test_a_torn_mark_is_none(ready: Folder) -> None:
     ready.build()
     (folder,) = environments(ready)

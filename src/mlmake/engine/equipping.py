@@ -95,8 +95,15 @@ class Equipping:
             return
         if made.problem:
             self._failed[order.folder] = f"{made.problem}\n{made.words}".rstrip()
+        elif any(self._lacks(queued.step, order.folder) for queued, _ in waiting):
+            self._failed[order.folder] = f"environment {order.name} does not stay as it was built in {order.folder}"
         for queued, then in waiting:
             self.equip(queued, then)
+
+    def _lacks(self, step: Step, folder: str) -> bool:
+        """Whether an environment is not there after all: then to build it again would have no end."""
+        software = self._ledger.softwares.of(step.spec)
+        return isinstance(software, Installed) and software.folder == folder and bool(software.facts.unknown)
 
     def _executor(self) -> Executor:
         """Its own, as the installer is to end with this build and no step is to be taken for it."""

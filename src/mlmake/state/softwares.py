@@ -137,8 +137,8 @@ class Softwares:
         if known.mark is None or known.mark.is_true(folder, self._digest_of, self._names_in):
             return known
         mark = marks.renewed(recipe, folder, Tools(own=sys.executable), self._run, self._digest_of)
-        known = self._marks[folder] = _Known.of(self._digest_of(marks.path_of(folder)) if mark else digest, mark)
-        return known
+        # One that cannot be asked is not remembered as such: built anew, it may get the very same mark.
+        return _Known.of(digest, mark)
 
     def _names_in(self, folder: str) -> list[str]:
         """The names in a folder, read again if its own times say that one came or went."""
