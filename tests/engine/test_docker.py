@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from engines import Engine, base_image, docker_engine
 from mlmake.errors import UsageError
+from mlmake.executors.containers import Found, find_argv, found
 from mlmake.model.events import Event
 from projects import Folder, until
 from servers import SshServer, ssh_server
@@ -89,6 +89,11 @@ with open(words.text) as source, open(words.twice, "w") as target:
 """
 
 
+def containers(project: Folder, engine: Engine) -> list[Found]:
+    """Those of a project; other tests have theirs on the same engine."""
+    return found(engine.docker(*find_argv(str(project.root))[1:]).stdout)
+
+
 def fill(project: Folder) -> None:
     files = {"steps/double.py": DOUBLE, "src/helper.py": "def double(text): return text * 2\n"}
     project.write({**files, "data/text.txt": "four", "undeclared.txt": "not for it"})
@@ -112,12 +117,7 @@ def test_steps_in_containers_and_steps_here_share_data(where: str, request: pyte
 def test_nothing_stays_on_the_engine(boxed: Folder, engine: Engine) -> None:
     fill(boxed)
     boxed.build()
-    listed = subprocess.run(
-        ["docker", "--host", engine.host, "ps", "--all", "--quiet", "--filter", "label=mlmake.job"],
-        capture_output=True,
-        check=True,
-    )
-    assert listed.stdout == b""
+    assert containers(boxed, engine) == []
 
 
 def test_a_dockerfile_is_built_and_built_again_when_it_changes(boxed: Folder, engine: Engine) -> None:
@@ -172,12 +172,7 @@ def test_ctrl_c_ends_the_container(boxed: Folder, engine: Engine, tmp_path: Path
     until(lambda: list((tmp_path / "root" / "jobs").glob("*/tree/started")))
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    listed = subprocess.run(
-        ["docker", "--host", engine.host, "ps", "--all", "--format", "{{json .}}", "--filter", "label=mlmake.job"],
-        capture_output=True,
-        check=True,
-    )
-    assert [json.loads(line)["Names"] for line in listed.stdout.splitlines()] == []
+    assert containers(boxed, engine) == []
 
 
 def test_a_killed_build_finds_its_container_again(boxed: Folder, tmp_path: Path) -> None:
@@ -219,10 +214,18 @@ def test_a_secret_reaches_the_step_and_no_file(boxed: Folder, tmp_path: Path, mo
     seen: list[Path] = []
 
     def look(_: Event) -> None:
-        files = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
-        seen.extend(path for path in files if b"secret-4711" in path.read_bytes())
+        seen.extend(holding(tmp_path / "root", b"secret-4711"))
 
     assert boxed.build(sink=look).done == ["a"]
     assert boxed.read("o.txt") == "test\n"
-    held = [path for path in Path(boxed.root).rglob("*") if path.is_file() and b"secret-4711" in path.read_bytes()]
-    assert seen == held == []
+    assert seen == holding(Path(boxed.root), b"secret-4711") == []
+
+
+def holding(folder: Path, text: bytes) -> list[Path]:
+    """The files under a folder that hold a text; others may come and go meanwhile."""
+    found = []
+    for top, _, files in os.walk(folder):
+        for path in (Path(top, name) for name in files):
+            with suppress(OSError):
+                found += [path] if path.is_file() and text in path.read_bytes() else []
+    return found

@@ -217,7 +217,7 @@ def _run(
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     token = f"{project_token(home)}{uuid.uuid4().hex}"
-    setting = Setting(token=token, root=project.root, project=project.name, computes=project.computes, on=request.on)
+    setting = Setting(token=token, root=project.root, run=str(number), computes=project.computes, on=request.on)
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)

@@ -35,7 +35,7 @@ class Setting:
     Attributes:
         token: marks every process of this build.
         root: the project's folder, which paths in a table are relative to.
-        project: tells this project from all others, also in a later build and on a host that many share.
+        run: number of the run that the build is, for people; "" for none.
         computes: every compute target by name, for one that works through another.
         on: the target of every step, whatever its table says.
         notice: takes words for the user, from any thread.
@@ -44,7 +44,7 @@ class Setting:
 
     token: str
     root: str = ""
-    project: str = ""
+    run: str = ""
     computes: Mapping[str, Compute] = field(default_factory=dict)
     on: str = ""
     notice: Callable[[str], None] = lambda _: None

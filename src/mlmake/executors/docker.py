@@ -110,7 +110,7 @@ class DockerExecutor(HostExecutor):
             argv=job.argv,
             tree=tree,
             home=f"{tree}/{_HOME}",
-            labels=Labels(project=self._setting.project, run="", step=job.name, job=shipment.name),
+            labels=Labels(project=self._setting.root, run=self._setting.run, step=job.name, job=shipment.name),
             env={**job.env, **job.secrets, **({"PYTHONPATH": search} if search else {})},
             user=user,
             cpus=job.resources.cpus,
