@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlmake.model.events import Event, StepStarted
+from mlmake.state import stamps
 from projects import Built, Folder, until
 
 HOLD = "open('../ready', 'w').close()\nimport os, time\nwhile not os.path.exists('../go'): time.sleep(0.01)\n"
@@ -116,6 +117,21 @@ def test_an_edit_that_is_taken_back_during_the_run_is_noticed(held: Folder, name
         held.write({name: FILES[name]})
 
     assert_stale(held, build(held, edit), FACTS[name])
+
+
+def test_an_edit_to_a_folder_that_is_long_looked_through_is_noticed(
+    held: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen of such a folder is believed for a time; not across a step."""
+    stamp = stamps.stamp
+
+    def slow(top: str) -> stamps.Stamp:
+        time.sleep(0.5)
+        return stamp(top)
+
+    monkeypatch.setattr("mlmake.state.digests.stamp", slow)
+    name = "data/folder/deep/er.csv"
+    assert_stale(held, build(held, lambda: held.write({name: FILES[name] + "\n# edited"})), FACTS[name])
 
 
 def test_an_edit_that_is_taken_back_with_its_times_is_noticed(held: Folder) -> None:

@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 
 from mlmake.home import Home
 from mlmake.state import digests as module
+from mlmake.state import stamps
 from mlmake.state.database import connect, transaction
 from mlmake.state.digests import Digest, Digests
+from mlmake.state.stamps import Stamp
 
 LIE = "f" * 32
 """A digest that no content of these tests has: where it comes back, a remembered digest was trusted."""
@@ -686,3 +688,65 @@ def test_a_file_changed_between_hash_and_move_is_read_again(
     file.rename(new)
     digests.moved(str(file), str(new))
     assert digests.of(str(new)) == Digest(content_digest(b"CONTENT"), 7)
+
+
+# Folders that take long.
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every look through a folder takes a quarter of a second; the folders that were looked through."""
+    looks: list[str] = []
+    stamp = stamps.stamp
+
+    def slow_stamp(top: str) -> Stamp:
+        looks.append(top)
+        time.sleep(0.25)
+        return stamp(top)
+
+    monkeypatch.setattr(module, "stamp", slow_stamp)
+    return looks
+
+
+def test_a_look_that_takes_long_is_believed_until_something_may_have_been_written(
+    connection: sqlite3.Connection, tmp_path: Path, slow: list[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("one")
+    with patch.object(module, "is_racy", return_value=False):
+        digests = Digests(connection)
+        first = digests.of(str(folder))  # hashed, not only looked through
+        assert digests.of(str(folder)) == digests.of(str(folder)) == first
+        assert len(slow) == 1
+        (folder / "file").write_text("two!")
+        assert digests.of(str(folder)) == first
+        digests.look_again()
+        assert digests.of(str(folder)) != first
+
+
+def test_a_look_that_took_long_is_not_believed_for_longer(
+    connection: sqlite3.Connection, tmp_path: Path, slow: list[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("one")
+    with patch.object(module, "is_racy", return_value=False):
+        digests = Digests(connection)
+        digests.of(str(folder))
+        first = digests.of(str(folder))
+        (folder / "file").write_text("two!")
+        time.sleep(0.6)
+        assert digests.of(str(folder)) != first
+
+
+def test_another_name_for_a_file_is_no_write_to_its_folder(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("one")
+    digests = Digests(connection)
+    before = digests.written(str(folder))
+    os.link(folder / "file", tmp_path / "other")
+    assert digests.written(str(folder)) == before
+    (folder / "file").write_text("one")
+    assert digests.written(str(folder)) != before

@@ -30,7 +30,6 @@ from mlmake.state.fingerprint import EDITED, Fingerprint, Fingerprints
 from mlmake.state.mirror import Brought, Fetcher, Need, needs
 from mlmake.state.records import Records
 from mlmake.state.runs import Runs
-from mlmake.state.stamps import TOP, entries
 from mlmake.stores.base import Progress, unseen
 
 _METRICS_LIMIT = 1 << 20
@@ -105,10 +104,20 @@ class Ledger:
         """A step's facts right now, to be taken just before it starts and when it has ended."""
         self.fingerprints.look_again()
         fingerprint = self.fingerprints.of(step)
-        stamps = {f"input {name}": tuple(map(_stamp, paths)) for name, paths in fingerprint.paths.items()}
+        stamps = {f"input {name}": tuple(map(self._stamp, paths)) for name, paths in fingerprint.paths.items()}
         code = [name for name in fingerprint.facts if name.startswith("code ")]
-        stamps |= {name: (_stamp(os.path.join(self._root, name.removeprefix("code "))),) for name in code}
+        stamps |= {name: (self._stamp(os.path.join(self._root, name.removeprefix("code "))),) for name in code}
         return Moment(fingerprint, stamps)
+
+    def _stamp(self, path: str) -> tuple[int, ...]:
+        """What `stat` says of a file, or of all in a folder: an edit that was taken back leaves the same content."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return ()
+        if stat.S_ISDIR(status.st_mode):
+            return (self.digests.written(path),)
+        return status.st_size, status.st_mtime_ns, status.st_ino, status.st_nlink, status.st_ctime_ns
 
     def started(self, step_run: StepRun) -> None:
         """Remember that a step runs: written with the next that is, or by `save`."""
@@ -136,6 +145,7 @@ class Ledger:
 
     def hash(self, stage: Stage, restored: Action | None = None) -> Contents:
         """The contents of what a step wrote, still in its private places, and kept now. Raises OSError."""
+        self.digests.look_again()
         return self._contents(stage, self.digests, restored)
 
     def hash_apart(
@@ -281,6 +291,7 @@ class Ledger:
 
     def _facts_read(self, step: Step, before: Moment) -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The facts for the record: what was read, or a mark where a file was written under the running step."""
+        self.digests.look_again()
         after = self.look(step)
         old, new = before.fingerprint.facts, after.fingerprint.facts
         edited = tuple(
@@ -302,27 +313,6 @@ def _items(stage: Stage, digests: Digests) -> Iterator[Item]:
         if digest is None:
             raise FileNotFoundError(errno.ENOENT, "it is no readable file or folder", path)
         yield Item(output.location.text, digest.digest, digest.size)
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """What `stat` says of a file, or of all files in a folder: an edit that was taken back leaves the same content."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    if not stat.S_ISDIR(status.st_mode):
-        return (*_told(status), status.st_nlink, status.st_ctime_ns)
-    total, waiting = 0, [TOP]
-    while waiting:
-        place = waiting.pop()
-        for name, inside, folder in entries(path, place, in_order=False):
-            total += hash((place[0], name, *_told(inside))) if inside else 0
-            waiting += [folder] if folder else []
-    return (total,)
-
-
-def _told(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _is_untouched(before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]) -> bool:

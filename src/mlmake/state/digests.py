@@ -24,6 +24,8 @@ _FILES = """
     SELECT path, size, mtime, ctime, inode, seen, digest FROM digests
     WHERE typeof(seen) = 'integer' AND typeof(digest) = 'text'
 """
+_LONG = 0.05
+"""Seconds for a look through a folder, from which on it is believed for as long as it took, until `look_again`."""
 _TREES = "SELECT path, mark, newest, seen, digest, size FROM trees WHERE typeof(mark) = 'blob'"
 
 
@@ -41,6 +43,14 @@ class _Row(NamedTuple):
     inode: int
     seen: int
     digest: str
+
+
+class _Walk(NamedTuple):
+    """A look through a folder that took long: the content, `Stamp.written`, and until when it is believed."""
+
+    digest: Digest
+    written: int
+    until: float
 
 
 class _Tree(NamedTuple):
@@ -70,6 +80,11 @@ class Digests:
         self._new: dict[str, _Row] = {}
         self._new_trees: dict[str, _Tree] = {}
         self._new_folders: dict[str, bytes] = {}
+        self._walks: dict[str, _Walk] = {}
+
+    def look_again(self) -> None:
+        """Believe nothing that was seen before: something has been written, or may have been."""
+        self._walks.clear()
 
     def of(self, path: str) -> Digest | None:
         """The content of the file or folder at `path`; None where there is none."""
@@ -80,6 +95,11 @@ class Digests:
         if modes.S_ISDIR(status.st_mode):
             return self._folder(path)
         return self._file(path, status) if modes.S_ISREG(status.st_mode) else None
+
+    def written(self, path: str) -> int:
+        """Changes when anything in a folder is written; of the moment of the last `of`, where that is believed."""
+        walk = self._walks.get(path)
+        return walk.written if walk else stamp(path).written
 
     def listing(self, path: str) -> bytes:
         """The text whose digest is that of a folder: every file and folder inside, by name, with digests."""
@@ -106,6 +126,7 @@ class Digests:
 
     def moved(self, old: str, new: str) -> None:
         """A file or folder was renamed: what is known of it goes along, as far as `stat` still says the same."""
+        self.look_again()
         tree = self._trees.pop(old, None)
         if tree is not None:
             self._new_trees.pop(old, None)
@@ -122,6 +143,7 @@ class Digests:
 
     def adopt(self, other: Digests) -> None:
         """Take over all that one in another thread learnt: each belongs to its thread, as its connection does."""
+        self.look_again()
         self._rows.update(other._rows)
         self._trees.update(other._trees)
         self._new.update(other._new)
@@ -181,16 +203,31 @@ class Digests:
             os.scandir(path).close()
         except OSError:
             return None
+        walk = self._walks.get(path)
+        began = time.monotonic()
+        if walk is not None and began < walk.until:
+            return walk.digest
+        self._walks.pop(path, None)
+        digest, written = self._walk(path)
+        took = time.monotonic() - began
+        if took >= _LONG:  # a look that takes so long is of no one moment anyway
+            self._walks[path] = _Walk(digest, written, began + 2 * took)
+        return digest
+
+    def _walk(self, path: str) -> tuple[Digest, int]:
+        """The content of a folder, and `Stamp.written`."""
         if path not in self._trees and not self._whole:
             self._load_trees("AND path = ?", (_as_key(path),))
         known = self._trees.get(path)
-        if known is not None and not is_racy(known.newest, known.newest, known.seen) and known.mark == stamp(path).mark:
-            return Digest(known.digest, known.size)
-        tree = self._look_through(path)
+        if known is not None and not is_racy(known.newest, known.newest, known.seen):
+            now = stamp(path)
+            if known.mark == now.mark:
+                return Digest(known.digest, known.size), now.written
+        tree, written = self._look_through(path)
         self._trees[path] = self._new_trees[path] = tree
-        return Digest(tree.digest, tree.size)
+        return Digest(tree.digest, tree.size), written
 
-    def _look_through(self, top: str) -> _Tree:
+    def _look_through(self, top: str) -> tuple[_Tree, int]:
         """Hash a tree, folder by folder; only what one folder holds is in memory at a time."""
         total, whole, size = xxhash.xxh3_128(), Stamp(), 0
         seen = time.time_ns()
@@ -201,7 +238,7 @@ class Digests:
             total.update("".join(lines).encode("utf-8", "surrogateescape"))
             waiting += reversed(inside)
             size += bytes_
-        return _Tree(whole.mark, whole.newest, seen, total.hexdigest(), size)
+        return _Tree(whole.mark, whole.newest, seen, total.hexdigest(), size), whole.written
 
     def _look_into(self, top: str, place: Place, whole: Stamp) -> tuple[list[str], list[Place], int]:
         """A line per entry of one folder, the folders inside it, and the bytes of its files."""

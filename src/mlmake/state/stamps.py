@@ -75,13 +75,16 @@ class Stamp:
 
     Attributes:
         newest: the newest time in the tree, in nanoseconds since the epoch.
+        written: changes when a file is written, made or removed, but not when it only gets another name; holds within
+            this process.
     """
 
-    __slots__ = ("_total", "newest")
+    __slots__ = ("_total", "newest", "written")
 
     def __init__(self) -> None:
         self._total = 0
         self.newest = 0
+        self.written = 0
 
     def add(self, name: str, status: os.stat_result | None) -> None:
         """Take in a file, or a folder, which has no status."""
@@ -90,6 +93,7 @@ class Stamp:
             mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
             told = f"{name}\0{status.st_size} {mtime} {ctime} {status.st_ino} {status.st_mode}"
             self.newest = max(self.newest, mtime, ctime)
+            self.written += hash((name, status.st_size, mtime, status.st_ino))
         self._total += xxhash.xxh3_128_intdigest(told.encode("utf-8", "surrogateescape"))
 
     @property
