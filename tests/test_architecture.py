@@ -27,7 +27,13 @@ LAZY = {
     "errors.py": {"difflib"},
     "engine/scope.py": {"mlmake.config.load"},
     "state/remotes.py": {"mlmake.stores.opening"},
-    "engine/run.py": {"mlmake.engine.dodo", "mlmake.engine.jobs", "mlmake.engine.sharing", "mlmake.state.upkeep"},
+    "engine/run.py": {
+        "mlmake.engine.dodo",
+        "mlmake.engine.jobs",
+        "mlmake.engine.sharing",
+        "mlmake.engine.staying",
+        "mlmake.state.upkeep",
+    },
     "registry.py": {"importlib.metadata"},
     "state/snapshot.py": {"glob"},
 }

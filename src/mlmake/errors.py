@@ -94,6 +94,17 @@ class HostError(MlmakeError):
     """A host of a compute target says no, and would say it again."""
 
 
+class LostContent(HostError):
+    """A host does not have what was left on it: somebody has removed it there. `digests` says what."""
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__(
+            "the host has lost what an earlier step left there",
+            hint="the next `mlmake` makes it again",
+        )
+        self.digests = tuple(digests)
+
+
 class HostUnavailable(HostError):
     """A host is out of reach: the same call may go well later."""
 

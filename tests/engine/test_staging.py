@@ -300,13 +300,13 @@ def test_a_commit_that_fails_puts_folders_back(project: Folder, monkeypatch: pyt
     project.build()
     project.steps(text, n=2)
 
-    def refuse(source: str, target: str, real: object = staging._rename) -> None:
+    def refuse(source: str, target: str, real: object = staging.rename) -> None:
         if target.endswith("build/e"):
             monkeypatch.undo()
             raise OSError(28, "No space left on device")
         os.replace(source, target)
 
-    monkeypatch.setattr(staging, "_rename", refuse)
+    monkeypatch.setattr(staging, "rename", refuse)
     built = project.build()
     assert built.failed == ["one"]
     assert "No space left on device" in built.message("one")

@@ -109,7 +109,7 @@ class SshTable(OffersTable):
     config: str = setting("An SSH configuration to use in place of ~/.ssh/config.", "")
     known_hosts: str = setting("A file of host keys to use in place of ~/.ssh/known_hosts.", "")
     root: str = setting("The folder on the host that holds all that mlmake writes there.", "~/.mlmake")
-    fetch: Fetch = setting("When outputs come back: `always`; `needed` is to come.", "always")
+    fetch: Fetch = setting("When outputs come back: `always`, or only when they are `needed` here.", "always")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,16 @@ from typing import NamedTuple
 from mlmake.engine.ledger import Contents, Moment
 from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Stage
+from mlmake.engine.staying import bringing
 from mlmake.engine.targets import Target
 from mlmake.errors import HostError, StoreError
-from mlmake.model.caching import Link
 from mlmake.model.job import Finished
 from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 from mlmake.state.cache import Action
-from mlmake.state.objects import FILES, FOLDERS, Objects
+from mlmake.state.elsewhere import Away
+from mlmake.state.objects import FOLDERS, Objects
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 INLINE = 8 << 20
@@ -55,7 +56,8 @@ class Queued:
 class Attempt:
     """One attempt of a step from its start to its end.
 
-    `outputs` are what is to be brought from a target that is elsewhere: path there -> place here.
+    `outputs` are what is to be brought from a target that is elsewhere: path there -> place here; of these, `stays` are
+    the paths there of outputs that may stay, by name.
     """
 
     queued: Queued
@@ -67,6 +69,7 @@ class Attempt:
     target: Target
     handle: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    stays: Mapping[str, str] = field(default_factory=dict)
     timed_out: bool = False
     restored: Action | None = None
 
@@ -127,22 +130,33 @@ def hashed(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents]) 
 
 
 def collected(attempt: Attempt, hash_: Callable[[Stage, Action | None], Contents], objects: Objects) -> Hashed:
-    """Bring what an attempt wrote elsewhere, then hash it."""
-
-    def bring(digest: str, target: str, executable: bool) -> bool:
-        is_here = objects.kind_of(digest) == FILES
-        if is_here:
-            objects.bring_file(digest, target, Link.COPY, executable)
-        return is_here
-
+    """Bring what an attempt wrote elsewhere, but for what may stay there; then hash it."""
     try:
-        attempt.target.executor.collect(attempt.handle, attempt.outputs, bring)
+        stayed = _stayed(attempt)
+        coming = {there: place for there, place in attempt.outputs.items() if there not in stayed}
+        if coming:
+            attempt.target.executor.collect(attempt.handle, coming, bringing(objects))
     except HostError as error:
         return Hashed(attempt, None, error.message, is_elsewhere=True)
     except OSError as error:
         return Hashed(attempt, None, f"cannot bring what it wrote: {error.strerror or error} ({error.filename})", True)
     problem = unwritten(attempt)
     return Hashed(attempt, None, problem) if problem else hashed(attempt, hash_)
+
+
+def _stayed(attempt: Attempt) -> set[str]:
+    """Let stay what may; the paths there of what does. Raises OSError, HostError."""
+    if not attempt.stays:
+        return set()
+    kept = attempt.target.executor.keep(attempt.handle, tuple(attempt.stays.values()))
+    places = {output.name: output.location.path for output in attempt.step.outputs}
+    away = {
+        name: Away.of(places[name], attempt.target.name, kept[there])
+        for name, there in attempt.stays.items()
+        if there in kept
+    }
+    attempt.stage = replace(attempt.stage, away=away)
+    return {attempt.stays[name] for name in away}
 
 
 def unwritten(attempt: Attempt) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mlmake.engine.slots import Slots
 from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
 from mlmake.home import Home
-from mlmake.model.project import Compute, Environment, Project
+from mlmake.model.project import Environment, Project
 from mlmake.model.reason import Cause, State, Verdict
 from mlmake.model.step import Step
 
@@ -41,9 +41,6 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
         raise UsageError(f"unknown compute target {on!r}", hint=hint)
     for step in steps:
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
-        compute = project.computes.get(on or step.spec.compute)
-        if compute is not None:
-            _check_compute(project, compute, where)
         environment = project.environments.get(step.spec.environment)
         if not step.spec.delivers:
             _check_environment(environment, set(_kinds(project, on or step.spec.compute)), where)
@@ -53,18 +50,6 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
                 f"{where}: an in_place step cannot write to {remote[0].location.text!r}",
                 hint="let it write to the path that it is handed, or copy its output in a step of its own",
             )
-
-
-def _check_compute(project: Project, compute: Compute, where: str) -> None:
-    if compute.kind == "pool":
-        for member in compute.options["of"]:
-            if member in project.computes:
-                _check_compute(project, project.computes[member], where)
-    if compute.options.get("fetch") == "needed":
-        raise NotYetError(
-            f'compute.{compute.name}: fetch = "needed" cannot be done by this version of mlmake',
-            hint="leave it out: outputs come back when their step has ended",
-        )
 
 
 def _check_environment(environment: Environment | None, kinds: set[str], where: str) -> None:

@@ -30,6 +30,7 @@ from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
 from mlmake.engine.starting import Starter, Submitted, image_at, refusal, submitted
+from mlmake.engine.staying import Gathering
 from mlmake.engine.targets import Target, Targets, Watchers
 from mlmake.environments.images import fact
 from mlmake.errors import StoreError
@@ -64,7 +65,7 @@ class Jobs:
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
-        self._starter = Starter(project, run, ledger)
+        self._starter = Starter(project, run, ledger, setting.on)
         self._sink = sink
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
@@ -75,7 +76,8 @@ class Jobs:
         self._targets = Targets(project, told, slots, self._apart, sink, ledger.softwares.note_host)
         equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
         to = self._make_ready, self._fail_unstarted
-        self._preparing = Preparing(ledger, sharing, equipping, self._apart, sink, *to)
+        gathering = Gathering(ledger, self._targets, self._home, self._apart)
+        self._preparing = Preparing(ledger, sharing, equipping, gathering, self._apart, sink, *to)
         self._settling = Settling(
             project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
         )
@@ -194,12 +196,12 @@ class Jobs:
             return
         try:
             before = self._ledger.look(step)
-            is_here = not (before.fingerprint.unbuilt or self._ledger.needs(step))
+            lacking = before.fingerprint.unbuilt or self._ledger.needs(step) or self._ledger.strays(step, target.name)
         except StoreError as error:
             target.slots.give(lease)
             self._fail_unstarted(queued, error.message)
             return
-        if before.fingerprint.missing or not is_here:
+        if before.fingerprint.missing or lacking:
             target.slots.give(lease)
             if before.fingerprint.missing:
                 self._fail_unstarted(queued, "; ".join(map(str, before.fingerprint.missing)))
@@ -233,6 +235,8 @@ class Jobs:
         if told.problem:
             discarded(attempt, "")
             attempt.lease_back()
+            if told.is_gone:
+                self._ledger.lose(attempt.step)
             if self._cancelling:
                 self._settling.end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
             elif not (told.is_lost and self._moved(attempt, told.problem)):

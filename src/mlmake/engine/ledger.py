@@ -23,9 +23,11 @@ from mlmake.model.reason import Reason, Verdict
 from mlmake.model.run import Item, Outcome, Record, StepRun
 from mlmake.model.step import Step
 from mlmake.plan.assess import Assessor
+from mlmake.state import snapshot
 from mlmake.state.cache import Action, Cache, Kept, key_of, key_of_facts
 from mlmake.state.database import empty, transaction
 from mlmake.state.digests import Digest, Digests
+from mlmake.state.elsewhere import Away, Elsewhere
 from mlmake.state.fingerprint import EDITED, Fingerprint, Fingerprints
 from mlmake.state.mirror import Brought, Fetcher, Need, needs
 from mlmake.state.records import Records
@@ -81,7 +83,8 @@ class Ledger:
         self._root = project.root
         self._home = Home(project.root)
         self._connection = connection
-        self.digests = Digests(connection, whole=whole)
+        self._elsewhere = Elsewhere(connection, project)
+        self.digests = Digests(connection, whole=whole, elsewhere=self._elsewhere)
         self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
         self.fingerprints = Fingerprints(project, self.digests, connection)
@@ -166,6 +169,27 @@ class Ledger:
             sent = {each.output.name: send(each, stage, items[each.output.name], digests, progress) for each in going}
             return contents._replace(learnt=digests, sent=sent)
 
+    # Outputs that are away.
+
+    def strays(self, step: Step, target: str) -> list[Away]:
+        """What a step that is to run on a target reads, and neither that nor this machine has."""
+        return self._elsewhere.strays(step, target)
+
+    def away(self, paths: Iterable[str]) -> list[Away]:
+        """Which outputs are away, of those with these absolute paths."""
+        return [away for away in map(self._elsewhere.at, paths) if away]
+
+    def lose(self, step: Step) -> None:
+        """Note that what a step reads is no more where it was left."""
+        self.came(source.location.path for each in step.inputs for source in each.sources)
+
+    def came(self, paths: Iterable[str]) -> None:
+        """Note that outputs are away no more: they are here, or lost."""
+        self.digests.look_again()
+        snapshot.forget(snapshot.folder_of(self._root))
+        with transaction(self._connection):
+            self._elsewhere.drop(paths)
+
     def outgoing(self, step: Step) -> tuple[Outgoing, ...]:
         """What a step writes for a datastore. Raises StoreError."""
         return outgoing(step, self._remotes)
@@ -196,7 +220,7 @@ class Ledger:
         if restored:
             bring(self.cache, stage, restored)
         items = tuple(_items(stage, digests))
-        if restored or not self.cache.policy.enabled or not stage.step.spec.reuse:
+        if restored or stage.away or not self.cache.policy.enabled or not stage.step.spec.reuse:
             return Contents(items)
         try:
             return Contents(items, kept=keep(self.cache, stage, items, digests))
@@ -246,10 +270,17 @@ class Ledger:
             self.records.keep_texts({**before.fingerprint.code, **before.fingerprint.sources})
             self.records.keep(before.fingerprint.texts)
             self.runs.put(done)
+            self._note_away(stage)
             action = self._put_action(done, contents, seconds, restored)
             self._save_memo()
         stage.finish()
         return Settled(edited, unreadable, action)
+
+    def _note_away(self, stage: Stage) -> None:
+        self._elsewhere.drop(output.location.path for output in stage.step.outputs)
+        for away in stage.away.values():
+            self._elsewhere.put(away)
+            self.digests.forget(away.path)
 
     def failed(self, step_run: StepRun) -> None:
         """Remember a run that gave nothing; the last good record stays."""
@@ -308,6 +339,10 @@ def _items(stage: Stage, digests: Digests) -> Iterator[Item]:
         path = stage.outputs[output.name]
         if stage.delivers(output):
             yield Item(output.location.text, "", 0)  # until `send` has looked at what stands there
+            continue
+        if output.name in stage.away:
+            away = stage.away[output.name]
+            yield Item(output.location.text, away.digest, away.size)
             continue
         digest = digests.of(path)
         if digest is None:

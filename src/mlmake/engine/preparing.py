@@ -13,6 +13,7 @@ from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger, Lookup, Moment
 from mlmake.engine.meter import Meter
 from mlmake.engine.sharing import Sharing
+from mlmake.engine.staying import Gathering
 from mlmake.errors import MlmakeError
 from mlmake.model.events import Sink
 from mlmake.model.reason import Cause
@@ -32,6 +33,7 @@ class Preparing:
         ledger: Ledger,
         sharing: Sharing | None,
         equipping: Equipping,
+        gathering: Gathering,
         apart: Apart,
         sink: Sink,
         ready: Callable[[Queued], None],
@@ -41,6 +43,7 @@ class Preparing:
         self._ledger = ledger
         self._sharing = sharing
         self._equipping = equipping
+        self._gathering = gathering
         self._apart = apart
         self._sink = sink
         self._ready = ready
@@ -80,6 +83,22 @@ class Preparing:
             work = partial(self._ledger.bring, needed, Meter(queued.step, needed, self._apart, self._sink))
             self._apart.do(work, partial(self._fetched, queued), is_slow=True)
         else:
+            self._gather(queued)
+
+    def _gather(self, queued: Queued) -> None:
+        """Bring what stayed on another target than the step's."""
+        lacking = self._gathering.lacking(queued.step)
+        if lacking:
+            self._gathering.gather(lacking, partial(self._gathered, queued))
+        else:
+            self._ready(queued)
+
+    def _gathered(self, queued: Queued, problem: str) -> None:
+        if self._is_over:
+            return
+        if problem:
+            self._fail(queued, problem)
+        else:
             self._ready(queued)
 
     def drop(self) -> None:
@@ -110,4 +129,4 @@ class Preparing:
         if brought.problem:
             self._fail(queued, brought.problem)
         else:
-            self._ready(queued)
+            self._gather(queued)

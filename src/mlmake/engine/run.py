@@ -26,7 +26,7 @@ from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
 from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
-from mlmake.plan.selection import named
+from mlmake.plan.selection import named, named_outputs
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained, transaction
 from mlmake.state.lock import held
@@ -124,10 +124,23 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             for step in plan.blocked:
                 sink(StepBlocked(step, plan.verdicts[step].reasons))
             summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+            _bring_named(project, request, ledger, sink)
             _trim(ledger, project, connection, sink)
             sink(Ended(summary))
             _remember(scope, ledger, plan, summary)
     return summary
+
+
+def _bring_named(project: Project, request: Request, ledger: Ledger, sink: Sink) -> None:
+    """Bring outputs that were asked for by name and stayed where they were made."""
+    away = ledger.away(named_outputs(project, request.targets, request.folder))
+    if not away:
+        return
+    from mlmake.engine.staying import brought
+
+    problem = brought(project, away, ledger, lambda text: sink(Noticed(text)))
+    if problem:
+        sink(Noticed(problem))
 
 
 def _here(steps: Sequence[Step], request: Request) -> list[Step]:

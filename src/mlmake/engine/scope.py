@@ -21,7 +21,7 @@ from mlmake.model.data import Input, Location, Output, Source
 from mlmake.model.project import FILE, Project
 from mlmake.model.reason import State, Verdict
 from mlmake.model.step import Param, Step, StepSpec
-from mlmake.plan.selection import named, with_upstream
+from mlmake.plan.selection import named, named_outputs, with_upstream
 from mlmake.state import snapshot
 from mlmake.state.stamps import is_racy
 
@@ -46,6 +46,7 @@ class Scope:
     _path: str = ""
     _table: _Table | None = None
     _toml: tuple[int, int, int, int] = snapshot.NEVER
+    _words: tuple[Sequence[str], str] = ((), "")
 
     @property
     def is_narrow(self) -> bool:
@@ -63,8 +64,8 @@ class Scope:
 
     def remember(self, ledger: Ledger, verdicts: Mapping[str, Verdict]) -> None:
         """Write the snapshot of a judgement of `steps`, for the same selection the next time."""
-        if not self._path:
-            return
+        if not self._path or ledger.away(named_outputs(self.project, *self._words)):
+            return  # what is asked for by name and away is to be brought the next time
         table = self._table or _Table.of(self.project, self.steps)
         table.note(self.project, self.steps, ledger, verdicts, self._toml)
         table.write(self._path, Home(self.project.root).database)
@@ -78,7 +79,9 @@ def open_scope(
         return _whole(root, targets, folder, overrides, "")
     path = snapshot.path_of(root, targets, folder)
     look = snapshot.read(path, Home(root).database) if narrow else None
-    return (_narrowed(look) if look else None) or _whole(root, targets, folder, overrides, path)
+    scope = (_narrowed(look) if look else None) or _whole(root, targets, folder, overrides, path)
+    scope._words = targets, folder
+    return scope
 
 
 def scope_of(project: Project, targets: Sequence[str] = (), folder: str = "") -> Scope:

@@ -12,6 +12,7 @@ from mlmake.home import FOLDER
 from mlmake.model.job import Cargo, Shipment
 from mlmake.model.step import Step
 from mlmake.state.digests import Digests
+from mlmake.state.elsewhere import Away
 from mlmake.state.fingerprint import Fingerprint
 from mlmake.state.objects import parsed
 
@@ -77,6 +78,10 @@ def _files(
 
 def _content(inside: str, path: str, digests: Digests) -> Iterator[Cargo]:
     """A file, or a folder with all that is in it; a path that ends in a slash is a folder to be made."""
+    away = digests.away(path)
+    if away and not os.path.lexists(path):
+        yield from _left(inside, away)
+        return
     if not os.path.isdir(path):
         digest = digests.of(path)
         if digest is None:
@@ -91,6 +96,15 @@ def _content(inside: str, path: str, digests: Digests) -> Iterator[Cargo]:
             yield Cargo(below, source, member.digest, os.path.getsize(source), member.executable)
         else:
             yield Cargo(below, path, "", 0)
+
+
+def _left(inside: str, away: Away) -> Iterator[Cargo]:
+    """What is on the job's target already, and nowhere else."""
+    if away.is_folder:
+        yield Cargo(f"{inside}/", "", "", 0)
+    for entry in away.entries:
+        below = f"{inside}/{entry.path}" if entry.path else inside
+        yield Cargo(below, "", entry.digest, entry.size, entry.is_executable)
 
 
 def _cargo(inside: str, path: str, digest: str) -> Cargo:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
@@ -23,6 +23,7 @@ from mlmake.home import Home, file_name
 from mlmake.model.data import Output
 from mlmake.model.step import Step
 from mlmake.state.digests import Digests
+from mlmake.state.elsewhere import Away
 
 _OURS = ".mlmake-"
 """How names begin that we give to files beside those of a step."""
@@ -37,6 +38,7 @@ class Stage:
         folder: private folder of the attempt; for an `in_place` step, where old outputs wait.
         outputs: output name -> absolute path that the step writes to.
         spares: where folders come from that nobody needs any more, and go to.
+        away: outputs that stay where they were made, by name.
     """
 
     home: Home
@@ -45,6 +47,7 @@ class Stage:
     folder: str
     outputs: Mapping[str, str]
     spares: Spares
+    away: Mapping[str, Away] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Make the private folders, or set the old outputs aside. Raises OSError."""
@@ -61,8 +64,11 @@ class Stage:
         return [
             output
             for output in self.step.outputs
-            if not (self.delivers(output) or os.path.exists(self.outputs[output.name]))
+            if not self._is_not_here(output) and not os.path.exists(self.outputs[output.name])
         ]
+
+    def _is_not_here(self, output: Output) -> bool:
+        return output.name in self.away or self.delivers(output)
 
     def delivers(self, output: Output) -> bool:
         """Whether the step writes an output in a datastore itself."""
@@ -75,16 +81,19 @@ class Stage:
         """
         if self.step.spec.in_place:
             return
-        outputs = [output for output in self.step.outputs if not output.location.is_remote]
+        local = [output for output in self.step.outputs if not output.location.is_remote]
+        outputs = [output for output in local if output.name not in self.away]
         places = [(self.outputs[output.name], _real(output.location.path)) for output in outputs]
         for private, real in places:
             _check(private, real)
         sources = self._brought_over(places)
         for output, (private, real), source in zip(outputs, places, sources, strict=True):
             if (_is_folder(source) or _is_folder(real)) and os.path.lexists(real):
-                _rename(real, self._kept(real))
-            _rename(source, real)
+                rename(real, self._kept(real))
+            rename(source, real)
             digests.moved(private, output.location.path)
+        for away in self.away.values():
+            remove(_real(away.path))
 
     def finish(self) -> None:
         """Drop what is private and what is old, after the record is written."""
@@ -103,7 +112,7 @@ class Stage:
         old = {path: self._kept(path) for path in paths if os.path.lexists(path)}
         self._note(old)
         for path, kept in old.items():
-            _rename(path, kept)
+            rename(path, kept)
         self._note(old, new=[path for path in paths if path not in old])
 
     def _brought_over(self, places: Sequence[tuple[str, str]]) -> list[str]:
@@ -233,7 +242,7 @@ def _put_back(folder: str) -> bool:
     for path, kept in waiting.items():
         remove(path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _rename(kept, path)
+        rename(kept, path)
     return bool(waiting or note["new"])
 
 
@@ -300,7 +309,7 @@ def _beside(path: str, what: str) -> str:
     return os.path.join(os.path.dirname(path), f"{_OURS}{what}-{_short(path)}")
 
 
-def _rename(source: str, target: str) -> None:
+def rename(source: str, target: str) -> None:
     """Rename; across file systems, copy beside the target first, so that the target appears in one rename too."""
     try:
         os.replace(source, target)

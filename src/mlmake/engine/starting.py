@@ -16,9 +16,10 @@ from mlmake.engine.request import call_for, environment_for, job_for, shipped_jo
 from mlmake.engine.shipping import Places, shipment
 from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Spares, stage
+from mlmake.engine.staying import Staying
 from mlmake.engine.targets import Target
 from mlmake.environments.base import Software
-from mlmake.errors import HostError, MlmakeError
+from mlmake.errors import HostError, LostContent, MlmakeError
 from mlmake.home import Home
 from mlmake.model.job import Job
 from mlmake.model.project import Environment, Project
@@ -28,18 +29,23 @@ from mlmake.state.cache import key_of_facts
 
 
 class Submitted(NamedTuple):
-    """A job's handle, or why it has none; `is_lost` where its target is out of reach."""
+    """A job's handle, or why it has none.
+
+    Its target is out of reach where it `is_lost`, and has no more what was left there where something `is_gone`.
+    """
 
     handle: str
     problem: str = ""
     is_lost: bool = False
+    is_gone: bool = False
 
 
 class Starter:
     """Makes attempts of steps, and their jobs."""
 
-    def __init__(self, project: Project, run: int, ledger: Ledger) -> None:
+    def __init__(self, project: Project, run: int, ledger: Ledger, on: str = "") -> None:
         self._project = project
+        self._staying = Staying(project, on)
         self._home = Home(project.root)
         self._run = run
         self._ledger = ledger
@@ -117,6 +123,9 @@ class Starter:
             is_new=any(reason.cause is Cause.FORCED for reason in attempt.queued.reasons),
         )
         attempt.outputs = goes.outputs
+        places = Places(self._project.root)
+        stays = self._staying.of(attempt.step, target.name)
+        attempt.stays = {name: places.inside(attempt.stage.outputs[name]) for name in stays}
         return replace(job, shipment=goes)
 
     def _name(self, step: str, facts: Mapping[str, str]) -> str:
@@ -132,6 +141,8 @@ def submitted(target: Target, job: Job) -> Submitted:
     """Hand a job to its target; for any thread."""
     try:
         return Submitted(target.executor.submit(job))
+    except LostContent as error:
+        return Submitted("", f"{error.message} ({error.hint})", is_gone=True)
     except HostError as error:
         return Submitted("", error.message, is_lost=True)
     except OSError as error:

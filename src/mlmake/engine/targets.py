@@ -93,6 +93,15 @@ class Targets:
         """Why a step has no target."""
         return "; ".join(dict.fromkeys(target.problem for target in self._wanted(step)))
 
+    def only(self, step: Step) -> str:
+        """The name of the target that a step runs on; "" where it may be one of several."""
+        wanted = self._wanted(step)
+        return wanted[0].name if len(wanted) == 1 else ""
+
+    def executor(self, name: str) -> Executor:
+        """That of a target which is no pool; it connects when it is asked for something."""
+        return self._of(name)[0].executor
+
     def drop(self, target: Target, problem: str) -> None:
         """Use a target no more."""
         target.is_open, target.problem = False, problem

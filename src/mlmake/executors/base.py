@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mlmake.model.job import Finished, Job
+from mlmake.model.job import Entry, Finished, Job
 from mlmake.model.project import Compute
 
 Bring = Callable[[str, str, bool], bool]
@@ -68,6 +68,8 @@ class Executor(Protocol):
     7. Without a shared disk, a job has a shipment. `submit` takes it there, and finds a job of the same name that
        runs or has ended instead of starting another. `collect` brings what the job wrote to its places, as far as it
        wrote it. `forget` lets go of a job that has ended. `submit` and `collect` may take long, and raise HostError.
+    8. `keep` lets what a job wrote stay for later jobs, and tells what it is; what it cannot keep it leaves out.
+       `take` brings files that stayed to absolute paths here, and raises LostContent where they are there no more.
     """
 
     traits: Traits
@@ -88,6 +90,10 @@ class Executor(Protocol):
     def read_log(self, handle: str, offset: int) -> bytes: ...
 
     def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None: ...
+
+    def keep(self, handle: str, paths: Sequence[str]) -> Mapping[str, tuple[Entry, ...]]: ...
+
+    def take(self, wanted: Sequence[tuple[Entry, str]], bring: Bring) -> None: ...
 
     def forget(self, handle: str) -> None: ...
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mlmake.executors.base import Bring, Setting, Traits
-from mlmake.model.job import Finished, Job
+from mlmake.model.job import Entry, Finished, Job
 from mlmake.model.project import Compute
 
 
@@ -76,6 +76,13 @@ class FakeExecutor:
 
     def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
         """Nothing to bring: `play` wrote to this machine's disk."""
+
+    def keep(self, handle: str, paths: Sequence[str]) -> Mapping[str, tuple[Entry, ...]]:
+        """Nothing stays: `play` wrote to this machine's disk."""
+        return {}
+
+    def take(self, wanted: Sequence[tuple[Entry, str]], bring: Bring) -> None:
+        """Nothing to bring, as nothing stayed."""
 
     def forget(self, handle: str) -> None:
         self._logs.pop(handle, None)

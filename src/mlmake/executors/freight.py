@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import xxhash
 
-from mlmake.errors import HostUnavailable
+from mlmake.errors import HostUnavailable, LostContent
 from mlmake.executors.base import Bring
-from mlmake.model.job import Cargo
+from mlmake.model.job import Cargo, Entry
+from mlmake.transports.agent.wire import Head
 from mlmake.transports.link import Link
 
 _LARGE = 4 << 20
@@ -27,21 +28,15 @@ _AT_ONCE = 32
 """Large files that are asked for with one question."""
 
 
-class Entry(NamedTuple):
-    """What stands at a path of a job's folder: a file, or a folder, whose path ends in a slash."""
-
-    path: str
-    size: int
-    is_executable: bool
-    digest: str
-
-
 def send(link: Link, files: Iterable[Cargo], lacking: Collection[str]) -> int:
     """Send what the host lacks, by digest. Gives the bytes of content sent.
 
-    Raises OSError (a file is gone or has changed, the host's disk is full), HostError, HostUnavailable.
+    Raises OSError (a file is gone or has changed, the host's disk is full), LostContent, HostError, HostUnavailable.
     """
     wanted = list({cargo.digest: cargo for cargo in files if cargo.digest in lacking}.values())
+    lost = tuple(cargo.digest for cargo in wanted if not cargo.source)
+    if lost:
+        raise LostContent(lost)
     large = [cargo for cargo in wanted if cargo.size > _LARGE]
     sent = 0
     for pack in _packs(cargo for cargo in wanted if cargo.size <= _LARGE):
@@ -75,7 +70,9 @@ class Fetch:
             self._make_ready(path, [Entry(*each) for each in told])
         waiting = [each for each in self._coming.values() if not each.is_whole]
         if waiting:
-            self._receive(link, waiting)
+            asked = json.dumps([(each.entry.path, each.size) for each in waiting]).encode()
+            link.tell("get", asked, job=self.job)
+            _receive(link, waiting)
         unknown = [(each.entry.path, each.hash.hexdigest()) for each in waiting if not each.entry.digest]
         if unknown:
             link.ask("adopt", json.dumps(unknown).encode(), job=self.job)
@@ -92,17 +89,46 @@ class Fetch:
                 coming = self._coming[entry.path] = _Coming(entry, target)
                 coming.is_whole = bool(entry.digest) and self.bring(entry.digest, target, entry.is_executable)
 
-    def _receive(self, link: Link, waiting: Sequence[_Coming]) -> None:
-        link.tell("get", json.dumps([(each.entry.path, each.size) for each in waiting]).encode(), job=self.job)
-        while True:
-            head, block = link.answer()
-            if "parts" not in head:
-                return
-            start = 0
-            for number, size, is_last in head["parts"]:
-                waiting[number].add(memoryview(block)[start : start + size], is_last=is_last)
-                start += size
-            _go_on(link)
+
+def keep(link: Link, job: str, paths: Sequence[str]) -> dict[str, tuple[Entry, ...]]:
+    """Let outputs of a job stay on the host; what it keeps now, without what it cannot. Raises OSError, HostError."""
+    _, body = link.ask("keep", json.dumps(list(paths)).encode(), job=job)
+    return {path: tuple(Entry(*each) for each in told) for path, told in json.loads(body).items()}
+
+
+@dataclass(slots=True)
+class Take:
+    """What stayed on the host, on its way here: files, and absolute paths here. A break loses nothing that has come."""
+
+    wanted: Sequence[tuple[Entry, str]]
+    bring: Bring
+    _coming: list[_Coming] = field(default_factory=list)
+
+    def go(self, link: Link) -> None:
+        """Raises OSError, LostContent, HostError, HostUnavailable."""
+        for entry, target in self.wanted[len(self._coming) :]:
+            coming = _Coming(entry, target)
+            coming.is_whole = self.bring(entry.digest, target, entry.is_executable)
+            self._coming.append(coming)
+        waiting = [each for each in self._coming if not each.is_whole]
+        asked = [(each.entry.digest, each.entry.size, each.size) for each in waiting]
+        link.tell("take", json.dumps(asked).encode())
+        missing = _receive(link, waiting).get("missing")
+        if missing:
+            raise LostContent(tuple(missing))
+
+
+def _receive(link: Link, waiting: Sequence[_Coming]) -> Head:
+    """Take in files in blocks of parts; what is said after them."""
+    while True:
+        head, block = link.answer()
+        if "parts" not in head:
+            return head
+        start = 0
+        for number, size, is_last in head["parts"]:
+            waiting[number].add(memoryview(block)[start : start + size], is_last=is_last)
+            start += size
+        _go_on(link)
 
 
 @dataclass(slots=True)

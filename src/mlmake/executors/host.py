@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.executors import freight
 from mlmake.executors.base import Bring, Setting, Traits
 from mlmake.model.docker import Ran
-from mlmake.model.job import Finished, Job, Shipment
+from mlmake.model.job import Entry, Finished, Job, Shipment
 from mlmake.model.project import Compute
 from mlmake.transports.agent.wire import Head
 from mlmake.transports.base import Transport
@@ -25,6 +25,7 @@ from mlmake.transports.lasting import Lasting
 from mlmake.transports.link import Check, Link, never
 from mlmake.transports.ssh import Ssh
 
+T = TypeVar("T")
 PATIENCE = 300.0
 """Seconds for which a host that is out of reach is tried again."""
 _ROUNDS = 4
@@ -116,6 +117,14 @@ class HostExecutor:
         """Bring what a job wrote to its places. Raises OSError, HostError, HostUnavailable."""
         self._move(freight.Fetch(handle, places, bring).go)
 
+    def keep(self, handle: str, paths: Sequence[str]) -> Mapping[str, tuple[Entry, ...]]:
+        """Let outputs stay there. Raises OSError, HostError, HostUnavailable."""
+        return self._move(partial(freight.keep, job=handle, paths=paths))
+
+    def take(self, wanted: Sequence[tuple[Entry, str]], bring: Bring) -> None:
+        """Bring what stayed there. Raises OSError, LostContent, HostError, HostUnavailable."""
+        self._move(freight.Take(wanted, bring).go)
+
     def forget(self, handle: str) -> None:
         """Let the host remove a job that has ended; later, if it is out of reach."""
         with self._news:
@@ -197,11 +206,11 @@ class HostExecutor:
         kept = f"{self._transport.name} does not keep what is sent to it: {lacking[0]}"
         raise OSError(errno.EIO, kept)
 
-    def _move(self, work: Callable[[Link], object]) -> None:
+    def _move(self, work: Callable[[Link], T]) -> T:
         """Move contents over a conversation of their own, so that they hold up nothing else."""
         with self._moving:
             try:
-                self._freight.patiently(work)
+                return self._freight.patiently(work)
             except BaseException:
                 self._freight.hang_up()  # it may stand in the middle of something
                 raise

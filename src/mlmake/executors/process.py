@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mlmake.executors.base import Bring, Setting, Traits
-from mlmake.model.job import Finished, Job
+from mlmake.model.job import Entry, Finished, Job
 from mlmake.model.project import Compute
 from mlmake.transports.agent import guard
 
@@ -95,6 +95,13 @@ class ProcessExecutor:
 
     def collect(self, handle: str, places: Mapping[str, str], bring: Bring) -> None:
         """Nothing to bring: jobs write to this machine's disk."""
+
+    def keep(self, handle: str, paths: Sequence[str]) -> Mapping[str, tuple[Entry, ...]]:
+        """Nothing stays: jobs write to this machine's disk."""
+        return {}
+
+    def take(self, wanted: Sequence[tuple[Entry, str]], bring: Bring) -> None:
+        """Nothing to bring, as nothing stayed."""
 
     def forget(self, handle: str) -> None:
         self._logs.pop(handle, None)

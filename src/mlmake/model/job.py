@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mlmake.model.resources import Resources
+
+
+class Entry(NamedTuple):
+    """What stands at a path of a job's folder: a file, or a folder, whose path ends in a slash."""
+
+    path: str
+    size: int
+    is_executable: bool
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +24,7 @@ class Cargo:
 
     Attributes:
         path: where the job finds it, relative to its folder.
-        source: absolute path on this machine.
+        source: absolute path on this machine; "" where only the target has it.
         digest: its content (xxh3_128 in hex).
         size: bytes.
     """

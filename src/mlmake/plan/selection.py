@@ -33,6 +33,13 @@ def named(project: Project, words: Sequence[str], folder: str = "") -> list[Step
     return list(found.values())
 
 
+def named_outputs(project: Project, words: Sequence[str], folder: str = "") -> list[str]:
+    """The absolute paths of the outputs that are named as such, and not by their step."""
+    bases = dict.fromkeys([folder or project.root, project.root])
+    paths = (os.path.normpath(os.path.join(base, word)) for word in words for base in bases)
+    return [path for path in dict.fromkeys(paths) if path in project.owners]
+
+
 def with_upstream(project: Project, steps: Iterable[Step]) -> list[Step]:
     """`steps` and all that come before them, each after those."""
     wanted = {step.id for step in steps}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import xxhash
 
+from mlmake.state.elsewhere import Away, Elsewhere
 from mlmake.state.hashing import hash_file as _hash
 from mlmake.state.snapshot import ABSENT, NEVER
 from mlmake.state.stamps import TOP, Place, Stamp, entries, is_racy, stamp
@@ -64,11 +65,15 @@ class _Tree(NamedTuple):
 class Digests:
     """Digests of files and folders, looked up by absolute path; one instance lives for one command.
 
-    With `whole` false, remembered digests are read from the state one by one as they are needed.
+    With `whole` false, remembered digests are read from the state one by one as they are needed. What is `elsewhere`
+    counts as if it stood in its place.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, whole: bool = True) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, whole: bool = True, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._connection = connection
+        self._elsewhere = elsewhere
         self._whole = whole
         self._rows: dict[str, _Row] = {}
         self._trees: dict[str, _Tree] = {}
@@ -90,11 +95,26 @@ class Digests:
         """The content of the file or folder at `path`; None where there is none."""
         try:
             status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            away = self.away(path)
+            return Digest(away.digest, away.size) if away else None
         except (OSError, ValueError):
             return None
         if modes.S_ISDIR(status.st_mode):
             return self._folder(path)
         return self._file(path, status) if modes.S_ISREG(status.st_mode) else None
+
+    def away(self, path: str) -> Away | None:
+        """What belongs at a path, where it is elsewhere."""
+        return self._elsewhere.at(path) if self._elsewhere else None
+
+    def forget(self, path: str) -> None:
+        """Nothing stands there any more; call it inside a transaction."""
+        self.look_again()
+        for table in (self._rows, self._trees, self._new, self._new_trees):
+            table.pop(path, None)
+        self._connection.execute("DELETE FROM digests WHERE path = ?", (_as_key(path),))
+        self._connection.execute("DELETE FROM trees WHERE path = ?", (_as_key(path),))
 
     def written(self, path: str) -> int:
         """Changes when anything in a folder is written; of the moment of the last `of`, where that is believed."""

@@ -13,7 +13,7 @@ import os
 import shutil
 import stat as modes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -234,6 +234,22 @@ def parsed(listing: bytes) -> Iterator[Member]:
         if len(told) != 33:
             raise ValueError(f"no line of a listing: {path!r}")
         yield Member(path, told[1:], told[0] == "x")
+
+
+def listed(members: Iterable[Member]) -> bytes:
+    """The listing of a folder with these in it, whatever order they come in; what `parsed` reads."""
+    folders: dict[str, list[Member]] = {}
+    for member in members:
+        folders.setdefault(os.path.dirname(member.path.rstrip("/")), []).append(member)
+    waiting, lines = [""], []
+    while waiting:
+        inside = sorted(folders.get(waiting.pop(), ()), key=lambda each: os.path.basename(each.path.rstrip("/")))
+        for each in inside:
+            lines.append(f"{each.path}\0")
+            if each.digest:
+                lines.append(f"{'x' if each.executable else '-'}{each.digest}\0")
+        waiting += reversed([each.path.rstrip("/") for each in inside if not each.digest])
+    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 def _copy_small(source: str, target: str) -> str:

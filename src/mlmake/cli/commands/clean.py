@@ -24,8 +24,12 @@ def command(ctx: click.Context, targets: tuple[str, ...], everything: bool, dry_
     mlmake clean train            the outputs of a pipeline
     mlmake clean --all
     """
+    from contextlib import closing
+
+    from mlmake.engine.ledger import Ledger
     from mlmake.engine.staging import remove
     from mlmake.plan.selection import named
+    from mlmake.state.database import connect
     from mlmake.state.lock import held
 
     if not targets and not everything:
@@ -35,10 +39,14 @@ def command(ctx: click.Context, targets: tuple[str, ...], everything: bool, dry_
     steps = list(project.steps.values()) if everything else named(project, targets, place.folder)
     paths = [output.location.path for step in steps for output in step.outputs if not output.location.is_remote]
     there = [path for path in paths if os.path.lexists(path)]
-    for path in there:
-        click.echo(f"{'would remove' if dry_run else 'removing'} {os.path.relpath(path, place.folder)}")
-    if not dry_run and there:
-        with held(place.home, lambda who: click.echo(f"waiting for a build of this project: {who}")):
-            for path in there:
-                remove(path)
-    click.echo(f"{len(there)} {'would be removed' if dry_run else 'removed'}")
+    with closing(connect(place.home, create=False)) as connection:
+        away = {each.path: each.target for each in Ledger(project, connection, whole=False).away(paths)}
+        for path in [*there, *away]:
+            where = f", which is on {away[path]}" if path in away else ""
+            click.echo(f"{'would remove' if dry_run else 'removing'} {os.path.relpath(path, place.folder)}{where}")
+        if not dry_run and (there or away):
+            with held(place.home, lambda who: click.echo(f"waiting for a build of this project: {who}")):
+                for path in there:
+                    remove(path)
+                Ledger(project, connection, whole=False).came(away)
+    click.echo(f"{len(there) + len(away)} {'would be removed' if dry_run else 'removed'}")

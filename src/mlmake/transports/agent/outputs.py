@@ -38,20 +38,22 @@ class Outputs:
             files.write_json(self._known, self._digests)
         return found
 
+    def kept(self, paths: list[str]) -> dict[str, list[Entry]]:
+        """What stands at each path, all of which is in the store from now on; nothing where no digests can be told.
+
+        Raises OSError.
+        """
+        if self._make is None:
+            return {}
+        found = {path: entries for path, entries in self.listed(paths).items() if entries}
+        for path, size, _, name in (entry for entries in found.values() for entry in entries):
+            if name and not self._store.has(name, size):
+                self._store.copy_output(os.path.join(self._tree, path), name)
+        return found
+
     def contents(self, wanted: list[tuple[str, int]]) -> Iterator[Block]:
-        """The contents of files, each from an offset on, in blocks of parts. Raises OSError."""
-        parts: list[list[Any]] = []
-        pieces: list[bytes] = []
-        size = 0
-        for number, (path, offset) in enumerate(wanted):
-            for piece, is_last in _pieces(os.path.join(self._tree, path), offset):
-                parts.append([number, len(piece), is_last])
-                pieces.append(piece)
-                size += len(piece)
-                if size >= _BLOCK or len(parts) >= _MOST_FILES:
-                    yield parts, b"".join(pieces)
-                    parts, pieces, size = [], [], 0
-        yield parts, b"".join(pieces)
+        """The contents of files, each from an offset on. Raises OSError."""
+        return blocks([(os.path.join(self._tree, path), offset) for path, offset in wanted])
 
     def adopt(self, told: list[tuple[str, str]]) -> None:
         """Keep outputs for the jobs after this one. Raises OSError."""
@@ -101,6 +103,22 @@ class Outputs:
     def _is_ours(self, full: str) -> bool:
         """Whether a path leads nowhere else: what a job only links to is not ours to change."""
         return os.path.realpath(full).startswith(self._real + os.sep) and not os.path.islink(full)
+
+
+def blocks(wanted: list[tuple[str, int]]) -> Iterator[Block]:
+    """The contents of files, each from an offset on, in blocks of parts. Raises OSError."""
+    parts: list[list[Any]] = []
+    pieces: list[bytes] = []
+    size = 0
+    for number, (path, offset) in enumerate(wanted):
+        for piece, is_last in _pieces(path, offset):
+            parts.append([number, len(piece), is_last])
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _BLOCK or len(parts) >= _MOST_FILES:
+                yield parts, b"".join(pieces)
+                parts, pieces, size = [], [], 0
+    yield parts, b"".join(pieces)
 
 
 def _pieces(path: str, offset: int) -> Iterator[tuple[bytes, bool]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import digest, probe
 from .jobs import Jobs
-from .outputs import Outputs
+from .outputs import Outputs, blocks
 from .starter import Starter
 from .store import Store
 from .watch import Watch
@@ -120,6 +120,19 @@ class Agent:
     def do_adopt(self, head: Head, body: bytes) -> None:
         self._outputs(head).adopt(json.loads(body.decode()))
         self._say()
+
+    def do_keep(self, head: Head, body: bytes) -> None:
+        """Let outputs stay here, for the jobs after this one and for `take`."""
+        self._say(json.dumps(self._outputs(head).kept(json.loads(body.decode()))).encode())
+
+    def do_take(self, _: Head, body: bytes) -> None:
+        """Contents out of the store, each from an offset on: [digest, size, offset]."""
+        wanted = json.loads(body.decode())
+        missing = self._store.missing([(name, size) for name, size, _ in wanted])
+        if not missing:
+            for parts, block in blocks([(self._store.path(name), offset) for name, _, offset in wanted]):
+                self._pipe.write({"parts": parts}, block, is_flushed=False)
+        self._say(missing=missing)
 
     def _outputs(self, head: Head) -> Outputs:
         return Outputs(self._jobs.folder(head["job"]), self._store, self._make)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Tuple
 
 from . import files
+from .digest import of_file
 
 _STAMP = 1_000_000_000
 """The time of last change that every object has, in seconds: one that somebody wrote through a link has another."""
@@ -138,6 +139,17 @@ class Store:
                 shutil.copyfile(path, new)
             else:
                 files.share(path, new)
+            self._adopt(new, digest)
+        finally:
+            files.remove(new)
+
+    def copy_output(self, path: str, digest: str) -> None:
+        """Keep what a job has linked to from elsewhere, or to other names. Raises Damaged, OSError."""
+        new = self._way(digest)
+        try:
+            shutil.copyfile(path, new)
+            if self._make and of_file(new, self._make) != digest:
+                raise Damaged(f"{path} changed while it was kept")
             self._adopt(new, digest)
         finally:
             files.remove(new)
