@@ -200,3 +200,13 @@ def test_a_folders_digest_is_that_of_its_entries(tmp_path: Path) -> None:
         entries.append(file if path.is_file() else Entry(f"{inside}/", 0, False, ""))
     away = Away.of("/place", "box", entries)
     assert (away.digest, away.size) == digests.of(str(tmp_path / "out"))
+
+
+def test_what_several_steps_need_comes_once(far: Folder) -> None:
+    copies = LOCAL.replace("[look]", "[look]\nmatrix = { n = [1, 2, 3, 4] }").replace(
+        "lines.txt", "lines-{matrix.n}.txt"
+    )
+    far.steps(PIPELINE + copies)
+    assert len(far.build().done) == 4
+    assert [far.read(f"build/lines-{n}.txt") for n in (1, 2, 3, 4)] == 4 * ["2\none\n"]
+    assert os.listdir(far.root / ".mlmake/staging") == []

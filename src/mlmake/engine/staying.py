@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,13 +61,15 @@ class Staying:
 
 
 class Gathering:
-    """Brings outputs here that stayed elsewhere."""
+    """Brings outputs here that stayed elsewhere: for one step after the other, as many may want the same."""
 
     def __init__(self, ledger: Ledger, targets: Targets, home: Home, apart: Apart) -> None:
         self._ledger = ledger
         self._targets = targets
         self._home = home
         self._apart = apart
+        self._waiting: deque[tuple[Sequence[Away], Callable[[str], None]]] = deque()
+        self._is_busy = False
 
     def lacking(self, step: Step) -> list[Away]:
         """What must come here before a step starts: what it reads and the one target that it may run on lacks."""
@@ -74,13 +77,24 @@ class Gathering:
 
     def gather(self, wanted: Sequence[Away], then: Callable[[str], None]) -> None:
         """Bring it in another thread, then call `then` in the build's own, with the reason why not."""
-        executors = {away.target: self._targets.executor(away.target) for away in wanted}
-        work = partial(gathered, wanted, executors, self._home, self._ledger.cache.objects)
+        self._waiting.append((wanted, self._apart.expect(then)))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_busy or not self._waiting:
+            return
+        self._is_busy = True
+        wanted, then = self._waiting.popleft()
+        left = self._ledger.away(away.path for away in wanted)
+        executors = {away.target: self._targets.executor(away.target) for away in left}
+        work = partial(gathered, left, executors, self._home, self._ledger.cache.objects)
         self._apart.do(work, partial(self._came, then), is_slow=True)
 
     def _came(self, then: Callable[[str], None], told: Gathered) -> None:
+        self._is_busy = False
         self._ledger.came((*told.here, *told.lost))
         then(told.problem)
+        self._go_on()
 
 
 def brought(project: Project, wanted: Sequence[Away], ledger: Ledger, notice: Callable[[str], None]) -> str:
@@ -114,15 +128,16 @@ def gathered(wanted: Sequence[Away], executors: Mapping[str, Executor], home: Ho
 
 
 def _bring(away: Away, executor: Executor, home: Home, objects: Objects) -> None:
-    private = os.path.join(home.staging, f"away-{xxhash.xxh3_64_hexdigest(os.fsencode(away.path))}")
-    remove(private)
+    folder = os.path.join(home.staging, f"away-{xxhash.xxh3_64_hexdigest(os.fsencode(away.path))}")
+    private = os.path.join(folder, os.path.basename(away.path))
+    remove(folder)
     try:
         executor.take(list(_places(away, private)), bringing(objects))
         os.makedirs(os.path.dirname(away.path), exist_ok=True)
         if not os.path.lexists(away.path):
             rename(private, away.path)
     finally:
-        remove(private)
+        remove(folder)
 
 
 def _places(away: Away, private: str) -> Iterator[tuple[Entry, str]]:
