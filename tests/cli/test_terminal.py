@@ -10,30 +10,35 @@ import subprocess
 import sys
 import termios
 from fcntl import ioctl
+from pathlib import Path
 
+from hosts import door
 from projects import Folder
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_terminal(project: Folder, *args: str, **env: str) -> tuple[int, str]:
-    """Run mlmake on a pseudo-terminal: its exit code and all that it drew."""
+def on_terminal(project: Folder, *args: str, answer: tuple[str, str] = ("", ""), **env: str) -> tuple[int, str]:
+    """Run mlmake on a pseudo-terminal: its exit code and all that it drew; `answer` is typed at the question."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlmake", *args],
+        ["setsid", "--ctty", "--wait", sys.executable, "-m", "mlmake", *args],
         cwd=project.root,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm-256color", **env},
-        start_new_session=True,
     )
     os.close(theirs)
     drawn = b""
     try:
         while block := os.read(ours, 65536):
             drawn += block
+            question, typed = (text.encode() for text in answer)
+            if question and question in drawn:
+                os.write(ours, typed)
+                answer = ("", "")
     except OSError:
         pass  # the other end is closed
     os.close(ours)
@@ -73,3 +78,31 @@ def test_a_failed_step_on_a_terminal(project: Folder) -> None:
     code, drawn = on_terminal(project)
     assert code == 1
     assert "  | oh no" in ESCAPES.sub("", drawn)
+
+
+def test_a_passphrase_is_asked_once_and_the_view_waits(project: Folder, tmp_path: Path) -> None:
+    """`ssh` asks on the terminal itself: nothing is drawn over its question, and the second conversation needs none."""
+    (tmp_path / "sshd").mkdir()
+    with door(tmp_path / "sshd") as box:
+        key = tmp_path / "locked"
+        key.write_bytes(box.server.key.read_bytes())
+        key.chmod(0o600)
+        lock = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(key)]
+        subprocess.run(lock, check=True, stdout=subprocess.DEVNULL)
+        project.head = f"[compute.box]\n{box.table(tmp_path / 'root', cpus=4, key=str(key))}\n"
+        project.write({"i.txt": "one"})
+        project.steps("""
+            [copy]
+            command = "cp {inputs.i} {outputs.o}"
+            inputs = { i = "i.txt" }
+            outputs = { o = "o.txt" }
+            compute = "box"
+        """)
+        code, drawn = on_terminal(project, answer=("Enter passphrase for key", "open sesame\n"), SSH_AUTH_SOCK="")
+    assert code == 0
+    assert project.read("o.txt") == "one"
+    assert drawn.count("Enter passphrase") == 1
+    before, _, after = drawn.partition("Enter passphrase")
+    assert before.count("\x1b[?25l") == before.count("\x1b[?25h"), "the view has let go of the terminal"
+    assert after.startswith(f" for key '{key}': \r\n")
+    assert "sesame" not in drawn

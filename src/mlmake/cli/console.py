@@ -16,6 +16,8 @@ import click
 from mlmake.cli.listing import counts, print_verdicts
 from mlmake.cli.place import Place, mute
 from mlmake.model.events import (
+    Connected,
+    Connecting,
     Ended,
     EnvironmentBuilding,
     EnvironmentBuilt,
@@ -60,6 +62,7 @@ class Console:
         self._verbose = verbose
         self._color = color
         self._live: Any = None
+        self._connecting_to: set[str] = set()
         self._is_terminal = sys.stdout.isatty() and not quiet and os.environ.get("TERM") != "dumb"
 
     def __enter__(self) -> Console:
@@ -95,6 +98,18 @@ class Console:
             steps = [self._project.steps[step] for step in shown]
             print_verdicts(self._project, steps, shown, expand=self._verbose, first_only=not self._verbose)
         self._say(f"dry run: {counts(event.verdicts, event.others)}; nothing was run")
+
+    def _connecting(self, event: Connecting) -> None:
+        """Who types a passphrase must see what is asked."""
+        self._connecting_to.add(event.target)
+        if self._live:
+            self._live.print(click.style(f"connecting to {event.target}", dim=True))
+            self._live.pause()
+
+    def _connected(self, event: Connected) -> None:
+        self._connecting_to.discard(event.target)
+        if self._live and not self._connecting_to:
+            self._live.resume()
 
     def _building(self, event: EnvironmentBuilding) -> None:
         if self._live:
@@ -227,6 +242,8 @@ def _command_line(argv: tuple[str, ...]) -> str:
 
 _TOLD_BY: dict[type, Callable[[Console, Any], None]] = {
     Planned: Console._planned,
+    Connecting: Console._connecting,
+    Connected: Console._connected,
     EnvironmentBuilding: Console._building,
     EnvironmentBuilt: Console._built,
     StepFetching: Console._fetching,

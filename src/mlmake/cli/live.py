@@ -54,6 +54,13 @@ class Live:
     def print(self, line: str) -> None:
         self._console.print(Text.from_ansi(line))
 
+    def pause(self) -> None:
+        """Leave the terminal to others."""
+        self._live.stop()
+
+    def resume(self) -> None:
+        self._live.start()
+
     def close(self) -> None:
         self._live.stop()
 

@@ -11,7 +11,7 @@ from mlmake.engine.apart import Apart
 from mlmake.engine.slots import Slots
 from mlmake.errors import MlmakeError
 from mlmake.executors.base import Executor, Setting
-from mlmake.model.events import Noticed, Sink
+from mlmake.model.events import Connected, Connecting, Noticed, Sink
 from mlmake.model.job import Finished
 from mlmake.model.project import Compute, Project
 from mlmake.model.step import Step
@@ -150,6 +150,7 @@ class Targets:
         """In a thread that nobody waits for: a build goes on, and ends, without a host that gives no answer."""
         if not (target.is_open or target.problem or target.is_opening):
             target.is_opening = True
+            self._sink(Connecting(target.name))
             threading.Thread(target=self._opened, args=(target,), name=f"mlmake-{target.name}", daemon=True).start()
 
     def _opened(self, target: Target) -> None:
@@ -166,6 +167,7 @@ class Targets:
 
     def _settle(self, target: Target, told: tuple[Mapping[str, object], str]) -> None:
         hello, target.problem = told
+        self._sink(Connected(target.name))
         if target.problem:
             self._sink(Noticed(target.problem))
         else:

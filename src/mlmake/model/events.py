@@ -32,6 +32,20 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Connecting:
+    """A compute target is being connected to; a program may ask on the terminal, as `ssh` does for a passphrase."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """That is over, well or not; a `Noticed` says why not."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentBuilding:
     """An environment that steps wait for is being built. `log` is relative to the project's root."""
 
@@ -138,6 +152,8 @@ class Ended:
 Event: TypeAlias = (
     LockWaiting
     | Planned
+    | Connecting
+    | Connected
     | EnvironmentBuilding
     | EnvironmentBuilt
     | StepFetching
