@@ -87,6 +87,11 @@ class Attempt:
         if self.handle:
             self.target.executor.forget(self.handle)
 
+    def note_inputs(self) -> None:
+        """Remember that its target has what it reads."""
+        for items in self.before.fingerprint.inputs.values():
+            self.target.note(items)
+
     def note_use(self, finished: Finished) -> None:
         """Remember what its job used."""
         cpu, peak = finished.cpu_seconds, finished.peak_memory
