@@ -1,4 +1,7 @@
-"""The sample project at the top of the repository: it builds, its numbers are plausible, the README tells the truth."""
+"""The sample project at the top of the repository: it builds, its numbers are plausible, the README tells the truth.
+
+And it builds the same on a host and in a container, which have the packages of this Python.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from engines import Engine, base_image, docker_engine
+from hosts import Door, door
 from projects import Folder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -32,6 +38,19 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     assert built.returncode == 0, built.stdout + built.stderr
     assert "31 ran, 0 fresh" in built.stdout
     return folder
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A host whose `python3` is this one."""
+    with door(tmp_path_factory.mktemp("host")) as made:
+        yield made
 
 
 def ran(folder: Folder, *args: str) -> list[str]:
@@ -105,3 +124,55 @@ def test_an_output_changed_by_hand(sample: Folder) -> None:
 
 def test_metrics_are_json(sample: Folder) -> None:
     assert json.loads(sample.read("build/scores.json"))["best"] in {"ridge", "boost", "forest"}
+
+
+def contents(folder: Folder) -> dict[str, bytes]:
+    top = folder.root / "build"
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def own_python(engine: Engine) -> tuple[str, list[str]]:
+    """A Dockerfile and mounts that make this Python, with its packages, that of a container."""
+    prefixes = dict.fromkeys(prefix for prefix in (sys.base_prefix, sys.prefix) if prefix != "/usr")
+    dockerfile = f"FROM {base_image(engine)}\nENV PATH={sys.prefix}/bin:/usr/bin:/bin\n"
+    return dockerfile, [f"{prefix}:{prefix}:ro" for prefix in prefixes]
+
+
+def test_fit_on_a_host_and_evaluate_in_a_container_give_the_same_bytes(
+    sample: Folder, host: Door, engine: Engine, tmp_path: Path
+) -> None:
+    assert sample.cli().returncode == 0, "the tests above may have left something stale"
+    shutil.copytree(sample.root, tmp_path / "flights")
+    elsewhere = Folder((tmp_path / "flights").resolve())
+    dockerfile, mounts = own_python(engine)
+    elsewhere.write({"docker/Dockerfile": dockerfile})
+    targets = f"""
+        [environments.own]
+        dockerfile = "docker/Dockerfile"
+        [compute.gpubox]
+        {host.table()}
+        [compute.box]
+        kind = "docker"
+        host = "{engine.host}"
+        root = "{tmp_path}/box"
+        mounts = {mounts}
+    """
+    edit(elsewhere, "pipelines.toml", lambda text: text + targets)
+    edit(elsewhere, "pipelines.toml", lambda text: re.sub(r"(steps\.fit\])", r'\1\ncompute = "gpubox"', text))
+    own = r'\1\ncompute = "box"\nenvironment = "own"'
+    edit(elsewhere, "pipelines.toml", lambda text: re.sub(r"(steps\.evaluate\])", own, text))
+
+    fits = [f"fit[model={model}]" for model in ("boost", "forest", "ridge")]
+    assert ran(elsewhere, "build", "fit", "evaluate", "--force") == ["evaluate", *fits]
+    targets_of = {each["step"]: each["target"] for each in shown(elsewhere)}
+    assert targets_of == {"delays.evaluate": "box"} | {f"delays.{fit}": "gpubox" for fit in fits}
+    assert contents(elsewhere) == contents(sample)
+    assert ran(elsewhere) == [], "what reads the same bytes has nothing to do, nor have those that ran"
+    assert elsewhere.cli("status", "--check").returncode == 0
+
+
+def shown(folder: Folder) -> list[dict[str, str]]:
+    """The steps of the last run."""
+    found = folder.json("show")
+    assert isinstance(found, dict)
+    return [each for each in found["step_runs"] if isinstance(each, dict)]

@@ -479,6 +479,53 @@ of = ["gone", "box"]
     assert time.monotonic() - began < 30, "nobody waits for the one that is away"
 
 
+NEAR = """
+    [first]
+    command = "true"
+    compute = "one"
+    reuse = false
+    [second]
+    command = "true"
+    compute = "two"
+    reuse = false
+    [make]
+    command = "head -c 100000 /dev/zero > {outputs.large}"
+    outputs = { large = "build/large" }
+    compute = "two"
+    after = ["first", "second"]
+    [use]
+    command = "cat {inputs.large} {inputs.small} | wc -c > {outputs.n}; echo {params.word}"
+    inputs = { large = "@make", small = "small" }
+    outputs = { n = "build/n" }
+    params = ["word"]
+    compute = "farm"
+    after = ["first", "second"]
+    [nothing]
+    command = "true"
+    compute = "farm"
+    after = ["use"]
+    [here]
+    command = "cat {inputs.large}"
+    inputs = { large = "@make" }
+    compute = "home"
+    after = ["use"]
+"""
+
+
+def test_a_pool_prefers_the_member_that_has_the_inputs(far: Folder, box: Door, tmp_path: Path) -> None:
+    far.write({"small": "of little weight"})
+    far.head = "".join(f"[compute.{name}]\n{box.table(tmp_path / name, cpus=1)}\n" for name in ("one", "two"))
+    far.head += '[compute.farm]\nkind = "pool"\nof = ["one", "two"]\n'
+    far.head += '[compute.home]\nkind = "pool"\nof = ["local", "one", "two"]\n'
+    far.steps(NEAR, word="a")
+    ran = targets(far.build().of(StepStarted))
+    where = {"first": "one", "second": "two", "make": "two", "nothing": "one", "here": "local"}
+    assert ran == {**where, "use": "two"}, "make wrote there what use reads; this machine has everything"
+    far.steps(NEAR, word="b")
+    ran = targets(far.build().of(StepStarted))
+    assert ran == {"first": "one", "second": "two", "use": "two"}, "a later build knows it from the last one"
+
+
 def test_a_host_that_cannot_be_used_fails_its_steps_only(far: Folder, box: Door, root: Path) -> None:
     far.head = f"[compute.box]\n{box.table(root, known_hosts='/dev/null')}\n"
     far.steps("""

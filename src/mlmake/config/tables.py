@@ -167,7 +167,10 @@ class StepTable:
     after: tuple[str, ...] = setting("Steps that come first without handing over data.", ())
     compute: str = setting("The compute target.", "local")
     environment: str = setting("The environment.", "system")
-    resources: Resources = setting("What it takes of its target: cpus, memory, gpus, named resources.", Resources())
+    resources: Resources = setting(
+        "What it takes of its target: cpus, memory, gpus, named resources. In containers cpus and memory are limits.",
+        Resources(),
+    )
     retries: Count = setting("How often a failed attempt is tried again.", 0)
     timeout: Duration = setting("When an attempt is ended, such as `2h`.", 0.0)
     in_place: bool = setting("The script writes to the real output paths; old outputs are set aside meanwhile.", False)

@@ -90,10 +90,19 @@ class Attempt:
         if self.handle:
             self.target.executor.forget(self.handle)
 
+    def note_inputs(self) -> None:
+        """Remember that its target has what it reads."""
+        for items in self.before.fingerprint.inputs.values():
+            self.target.note(items)
+
     def note_use(self, finished: Finished) -> None:
         """Remember what its job used."""
-        cpu, peak = finished.cpu_seconds, finished.peak_memory
-        self.step_run = replace(self.step_run, cpu_seconds=cpu, peak_memory=peak)
+        self.step_run = replace(
+            self.step_run,
+            cpu_seconds=finished.cpu_seconds,
+            peak_memory=finished.peak_memory,
+            gpu_memory=finished.gpu_memory,
+        )
 
     def lease_back(self) -> None:
         """Free what it had taken."""

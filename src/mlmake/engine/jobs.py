@@ -25,6 +25,7 @@ from mlmake.engine.attempt import (
 )
 from mlmake.engine.equipping import Equipping
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.nearness import Nearness
 from mlmake.engine.preparing import Preparing
 from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
@@ -74,6 +75,7 @@ class Jobs:
         self._apart = Apart()
         told = replace(setting, is_stopping=lambda: self._cancelling)
         self._targets = Targets(project, told, slots, self._apart, sink, ledger.softwares.note_host)
+        self._nearness = Nearness(ledger, self._targets)
         equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
         to = self._make_ready, self._fail_unstarted
         gathering = Gathering(ledger, self._targets, self._home, self._apart)
@@ -179,9 +181,11 @@ class Jobs:
             heapq.heappush(self._queue, queued)
 
     def _start_somewhere(self, queued: Queued) -> bool:
-        """Start a step on the first of its targets that has room."""
-        for target in self._targets.of(queued.step):
-            lease = target.slots.take(queued.step.spec.resources)
+        """Start a step on one of its targets that has room."""
+        asked = queued.step.spec.resources
+        with_room = [target for target in self._targets.of(queued.step) if target.slots.has_room(asked)]
+        for target in self._nearness.ordered(queued.step, with_room):
+            lease = target.slots.take(asked)
             if lease is not None:
                 self._start(queued, target, lease)
                 return True
@@ -243,6 +247,7 @@ class Jobs:
                 self._fail_unstarted(attempt.queued, told.problem)
             return
         attempt.handle, attempt.deadline = told.handle, deadline(attempt.step)
+        attempt.note_inputs()
         self._follow(attempt)
         self._ledger.started(attempt.step_run)
         ran, queued = attempt.step_run, attempt.queued

@@ -18,6 +18,8 @@ from mlmake.model.template import Call, as_text
 _NO_NAME = re.compile(r"[^A-Z0-9_]")
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _CONTAINER_GPUS = "NVIDIA_VISIBLE_DEVICES"
+_ORDER = "CUDA_DEVICE_ORDER"
+"""How CUDA counts GPUs: as nvidia-smi does, or the quickest first."""
 _LONGEST = 128 * 1024 - 256
 """Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
@@ -73,6 +75,7 @@ def job_for(
         folder=project.root,
         log=os.path.join(project.root, log),
         resources=step.spec.resources,
+        gpus=tuple(gpus),
     )
 
 
@@ -94,7 +97,7 @@ def _visible(gpus: Sequence[int], environment: Mapping[str, str]) -> dict[str, s
         return {}
     given = [gpu.strip() for gpu in environment.get(_GPUS, "").split(",") if gpu.strip()]
     chosen = ",".join(given[gpu] if gpu < len(given) else str(gpu) for gpu in gpus)
-    return {_GPUS: chosen, _CONTAINER_GPUS: chosen}
+    return {_GPUS: chosen, _CONTAINER_GPUS: chosen, _ORDER: environment.get(_ORDER, "PCI_BUS_ID")}
 
 
 def variables(call: Call) -> dict[str, str]:

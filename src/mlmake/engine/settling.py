@@ -102,6 +102,7 @@ class Settling:
             self.failed(attempt, f"cannot put its output into place: {error}", 0)
             return
         attempt.forget()
+        attempt.target.note(contents.outputs)
         for fact in settled.edited:
             self.edited.append(f"{fact} of {self._project.shown(attempt.step.id)}")
         for text in settled.unreadable:

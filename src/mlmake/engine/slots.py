@@ -44,11 +44,15 @@ class Slots:
             if name != "cpus" and amount > self._offers.get(name, float("inf") if name == "memory" else 0)
         }
 
+    def has_room(self, resources: Resources) -> bool:
+        """Whether what a step asks for is free, but for what other processes may hold of it."""
+        return all(amount <= self._free.get(name, amount) + 1e-9 for name, amount in self.asks(resources).items())
+
     def take(self, resources: Resources) -> Lease | None:
         """Set aside what a step asks for, if all of it is free; GPUs by index, so that no two steps get the same."""
-        asks = self.asks(resources)
-        if any(amount > self._free.get(name, amount) + 1e-9 for name, amount in asks.items()):
+        if not self.has_room(resources):
             return None
+        asks = self.asks(resources)
         gpus = self._lock_gpus(resources.gpus)
         if gpus is None:
             return None

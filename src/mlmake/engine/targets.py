@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from mlmake.executors.base import Executor, Setting
 from mlmake.model.events import Connected, Connecting, Noticed, Sink
 from mlmake.model.job import Finished
 from mlmake.model.project import Compute, Project
+from mlmake.model.run import Item
 from mlmake.model.step import Step
 from mlmake.registry import EXECUTORS
 
@@ -29,6 +30,7 @@ class Target:
         python: the interpreter there.
         problem: why it cannot be used.
         images: environment -> id of its image, as far as this build has asked for it.
+        holds: digests of inputs and outputs that it was given or has written.
     """
 
     name: str
@@ -39,11 +41,17 @@ class Target:
     problem: str = ""
     is_opening: bool = False
     images: dict[str, str] = field(default_factory=dict)
+    holds: set[str] = field(default_factory=set)
 
     @property
     def is_here(self) -> bool:
         """Its jobs see the project's own files."""
         return self.executor.traits.shared_disk
+
+    def note(self, items: Iterable[Item]) -> None:
+        """Remember what it holds; of this machine, which holds everything, nothing."""
+        if not self.is_here:
+            self.holds.update(item.digest for item in items)
 
 
 class Targets:
@@ -105,6 +113,10 @@ class Targets:
     def drop(self, target: Target, problem: str) -> None:
         """Use a target no more."""
         target.is_open, target.problem = False, problem
+
+    def named(self, name: str) -> Target | None:
+        """A target that a step of this build may run on."""
+        return self._targets.get(name)
 
     @property
     def here(self) -> Target:

@@ -85,7 +85,7 @@ class DockerExecutor(HostExecutor):
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
         env = {name: value for name, value in client_env(container, self._env).items() if name not in job.secrets}
-        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0}
+        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0, "watched": job.gpus}
 
     def ending(self, head: Head) -> Finished:
         finished = super().ending(head)
@@ -96,7 +96,7 @@ class DockerExecutor(HostExecutor):
         if container is None:
             return finished
         end = ended(container, finished.exit_code, head.get("said", ""), self._log_tail(name))
-        return Finished(name, end.exit_code, end.problem)
+        return Finished(name, end.exit_code, end.problem, gpu_memory=finished.gpu_memory)
 
     def _container(self, job: Job, shipment: Shipment) -> Container:
         hello = super().connect()

@@ -187,6 +187,7 @@ class HostExecutor:
             head.get("problem", ""),
             cpu_seconds=head.get("cpu", 0.0),
             peak_memory=head.get("memory", 0),
+            gpu_memory=head.get("gpu_memory", 0),
         )
 
     # To the host.

@@ -20,6 +20,7 @@ from mlmake.executors.base import Bring, Setting, Traits
 from mlmake.model.job import Entry, Finished, Job
 from mlmake.model.project import Compute
 from mlmake.transports.agent import guard
+from mlmake.transports.agent.gauge import Gauge
 
 _POLL = 0.02
 """Seconds between looks where the system tells nothing: no pidfd, or a group whose leader has ended."""
@@ -61,7 +62,8 @@ class ProcessExecutor:
         self._start_guard()
         number = next(self._numbers)
         mark = f"{self._token}/{number}."
-        child = _Child(_start(job, {**job.env, guard.TOKEN: mark}), f"{number}:{job.name}", mark)
+        process = _start(job, {**job.env, guard.TOKEN: mark})
+        child = _Child(process, f"{number}:{job.name}", mark, Gauge(_gpus(job)))
         self._running[child.handle] = child
         self._logs[child.handle] = job.log
         self._tell_guard(f"+{child.pid}")
@@ -174,7 +176,8 @@ class ProcessExecutor:
 class _Child:
     """The leader of one job's process group, and what is known of its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], handle: str, mark: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], handle: str, mark: str, gauge: Gauge) -> None:
+        self.gauge = gauge
         self.process = process
         self.pid = process.pid
         self.handle = handle
@@ -229,12 +232,15 @@ class _Child:
 
     def take_exit_code(self, is_lost: bool) -> None:
         """Let the leader go; from now on its number may be another's."""
+        gpu_memory = self.gauge.close()
         code, cpu_seconds, peak = self._reaped()
         if is_lost:
             problem = "its exit code was lost: something else in this program waits for all children"
             self.finished = Finished(self.handle, 255, problem)
         else:
-            self.finished = Finished(self.handle, code, cpu_seconds=cpu_seconds, peak_memory=peak)
+            self.finished = Finished(
+                self.handle, code, cpu_seconds=cpu_seconds, peak_memory=peak, gpu_memory=gpu_memory
+            )
         self._close_pidfd()
 
     def _reaped(self) -> tuple[int, float, int]:
@@ -274,6 +280,11 @@ def _start(job: Job, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         raise OSError(errno.EINVAL, str(error)) from None
     finally:
         os.close(log)
+
+
+def _gpus(job: Job) -> list[str]:
+    """What CUDA is told of a job's GPUs: where mlmake was given only some, these are not counted as it counts."""
+    return job.env.get("CUDA_VISIBLE_DEVICES", "").split(",") if job.gpus else []
 
 
 def _pidfd(pid: int) -> int | None:

@@ -95,7 +95,8 @@ class Finished:
     """How a job ended: its handle and exit code (negative for a signal), or the reason why it could not start.
 
     Where it `is_lost` its target is out of reach, and what became of it is not known. `cpu_seconds` and `peak_memory`
-    (bytes) are what it and its children used, 0 where that is not known.
+    (bytes) are what it and its children used, `gpu_memory` the most that was seen in use on its GPUs (bytes); 0 where
+    that is not known.
     """
 
     handle: str
@@ -104,3 +105,4 @@ class Finished:
     is_lost: bool = False
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    gpu_memory: int = 0

@@ -71,6 +71,7 @@ class StepRun:
         log: relative to the root.
         cpu_seconds: what it and its children computed.
         peak_memory: bytes of the largest of its processes; 0 where it is not known.
+        gpu_memory: the most bytes that were seen in use on its GPUs; 0 where that is not known.
     """
 
     run: int
@@ -91,6 +92,7 @@ class StepRun:
     metrics: Mapping[str, Value] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    gpu_memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

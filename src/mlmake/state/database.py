@@ -64,6 +64,7 @@ _ADDED = {
         ALTER TABLE step_runs ADD COLUMN peak_memory INTEGER DEFAULT 0
     """,
     4: """
+        ALTER TABLE step_runs ADD COLUMN gpu_memory INTEGER DEFAULT 0;
         CREATE TABLE away (path TEXT PRIMARY KEY, target TEXT, entries TEXT, digest TEXT, size INTEGER) WITHOUT ROWID
     """,
 }

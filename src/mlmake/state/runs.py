@@ -71,6 +71,11 @@ class Runs:
         """The newest run of a step, however it ended."""
         return next(iter(self._steps("step = ? ORDER BY run DESC LIMIT 1", (step,))), None)
 
+    def last_done(self, step: str) -> StepRun | None:
+        """The newest run of a step that ran and went well."""
+        where = "step = ? AND outcome = ? ORDER BY run DESC LIMIT 1"
+        return next(iter(self._steps(where, (step, Outcome.DONE.value))), None)
+
     def good_until(self, number: int) -> dict[str, StepRun]:
         """What stood when a run ended: the last good run of every step up to it."""
         newest = "SELECT step, MAX(run) FROM step_runs WHERE run <= ? AND outcome IN (?, ?) GROUP BY step"

@@ -98,6 +98,8 @@ def _row(each: StepRun, prefix: str) -> list[str]:
 
 
 def _used(each: StepRun) -> str:
-    """The memory and the CPU time that a step used, as far as they are known."""
+    """The memory, the CPU time and the memory of GPUs that a step used, as far as they are known."""
     peak = size_in_words(each.peak_memory) if each.peak_memory else ""
-    return ", ".join(filter(None, [peak, f"cpu {each.cpu_seconds:.0f} s" if each.cpu_seconds >= 1 else ""]))
+    cpu = f"cpu {each.cpu_seconds:.0f} s" if each.cpu_seconds >= 1 else ""
+    gpu = f"gpu {size_in_words(each.gpu_memory)}" if each.gpu_memory else ""
+    return ", ".join(filter(None, [peak, cpu, gpu]))

@@ -36,14 +36,14 @@ def everything(root: str) -> dict[str, Any]:
         "memory": _memory(),
         "free": shutil.disk_usage(root).free,
         "gpus": gpus(),
-        "docker": _said(["docker", "version", "--format", "{{.Server.Version}}"]),
+        "docker": said(["docker", "version", "--format", "{{.Server.Version}}"]),
     }
 
 
 def gpus() -> list[dict[str, Any]]:
     """The GPUs that nvidia-smi tells of: index, name, memory in bytes."""
-    said = _said(["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"])
-    found = [[part.strip() for part in line.split(",")] for line in (said or "").splitlines()]
+    listed = said(["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"])
+    found = [[part.strip() for part in line.split(",")] for line in (listed or "").splitlines()]
     return [
         {"index": int(each[0]), "name": each[1], "memory": int(each[2]) << 20}
         for each in found
@@ -62,7 +62,7 @@ def _memory() -> int:
         return 0
 
 
-def _said(argv: list[str]) -> str | None:
+def said(argv: list[str]) -> str | None:
     """What a program says; None where it is absent or fails."""
     try:
         ran = subprocess.run(

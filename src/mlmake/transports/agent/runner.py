@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Tuple
 
 from . import files, guard
+from .gauge import Gauge
 
 _BEAT = 5.0
 _GPU_PAUSE = 0.2
@@ -90,13 +91,15 @@ class _Run:
         pid = os.path.join(self._folder, "pid.json")
         self._ask("first")
         process = self._start()
+        gauge = Gauge([str(gpu) for gpu in self._gpus or self._spec.get("watched", ())])
         try:
             with contextlib.suppress(OSError):
                 files.write_json(pid, {"runner": os.getpid(), "process": process.pid, "started": time.time()})
             self._see_through(process, pid)
         finally:
+            gpu_memory = gauge.close()
             self._end_all(process)
-        told = self._told(process.wait())
+        told = dict(self._told(process.wait()), gpu_memory=gpu_memory)
         said = self._ask("after")
         self._ask("last")
         return dict(told, said=said) if said else told
@@ -148,6 +151,7 @@ class _Run:
             env["PYTHONPATH"] = os.pathsep.join([*search, *filter(None, [os.environ.get("PYTHONPATH")])])
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = env["NVIDIA_VISIBLE_DEVICES"] = ",".join(map(str, self._gpus))
+            env.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that CUDA counts them as nvidia-smi does
         env[guard.TOKEN] = self._mark
         with open(os.path.join(self._folder, "log"), "ab") as log:
             return subprocess.Popen(
