@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hosts import Site, door, pythons
+from engines import Engine, base_image, docker_engine
+from hosts import Boxed, Site, door, pythons
 from mlmake.model.job import Cargo, Shipment
 from mlmake.transports.agent import files
 from mlmake.transports.base import Transport
@@ -47,11 +49,28 @@ def _ssh(folder: Path, request: pytest.FixtureRequest) -> Transport:
     return ways(folder)
 
 
-WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], Transport]] = {
-    "local": _local,
-    "local, Python 3.8": _old,
-    "ssh": _ssh,
+def _plain(way: Callable[[Path, pytest.FixtureRequest], Transport]) -> Callable[[Path, pytest.FixtureRequest], Site]:
+    return lambda folder, request: Site(way(folder, request), folder)
+
+
+def _boxed(way: Callable[[Path, pytest.FixtureRequest], Transport]) -> Callable[[Path, pytest.FixtureRequest], Site]:
+    return lambda folder, request: Boxed(way(folder, request), folder, engine=request.getfixturevalue("engine"))
+
+
+WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], Site]] = {
+    "local": _plain(_local),
+    "local, Python 3.8": _plain(_old),
+    "ssh": _plain(_ssh),
+    "docker": _boxed(_local),
+    "docker over ssh": _boxed(_ssh),
 }
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        base_image(engine)
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +81,7 @@ def ssh_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pat
 
 @pytest.fixture(params=WAYS)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = Site(WAYS[request.param](tmp_path, request), tmp_path)
+    made = WAYS[request.param](tmp_path, request)
     yield made
     made.close()
     until(lambda: not made.alive(), "the end of all jobs")
@@ -79,12 +98,15 @@ def test_exit_codes(site: Site, code: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_is_a_negative_code(site: Site, number: signal.Signals) -> None:
-    assert site.run(site.job(f"kill -{number.value} $$; sleep 60")).exit_code == -number
+    assert site.run(site.job(f"kill -{number.value} $$; sleep 60")).exit_code == site.signalled(number)
 
 
 def test_what_cannot_start_says_so(site: Site) -> None:
     told = site.run(site.job("", argv=("/nowhere/to/be/found",)))
-    assert told.problem == "cannot start /nowhere/to/be/found: No such file or directory"
+    assert told.problem in (
+        "cannot start /nowhere/to/be/found: No such file or directory",
+        "the image has no program /nowhere/to/be/found, or not the interpreter that it names",
+    )
     told = site.run(site.job("", argv=("/bin/echo", "a\0b")))
     assert "null byte" in told.problem
 
@@ -121,7 +143,7 @@ def test_wait_heeds_its_timeout_and_wakes(site: Site) -> None:
     site.executor.wake()
     assert site.executor.wait([handle], None) == []
     site.executor.cancel(handle, 0)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.executor.wait([handle], 0.05) == []
     site.executor.cancel(handle, 0)
     site.executor.cancel("a stranger", 0)
@@ -172,10 +194,18 @@ TREE = f"(trap '' TERM; {FOREVER}) & sleep 600 & setsid sh -c \"trap '' TERM; {F
 
 
 def test_nothing_of_a_job_lives_on(site: Site) -> None:
-    job = site.job(f"{TREE} setsid sh -c 'echo $$ > pid; exec env -i sleep 600' & until [ -s pid ]; do :; done; exit 5")
+    name = f"sleeper-{uuid.uuid4().hex}"
+    hidden = f"touch {site.tree(site.job('', name='hidden'))}/$0; while :; do sleep 0.05; done"
+    job = site.job(f"{TREE} env -i setsid sh -c '{hidden}' {name} & until [ -e {name} ]; do :; done; exit 5", name="hidden")
     assert site.run(job).exit_code == 5
     assert site.alive() == []
-    assert not psutil.pid_exists(int((site.tree(job) / "pid").read_text()))
+    assert [each for each in psutil.process_iter() if _mentions(each, name)] == []
+
+
+def _mentions(process: psutil.Process, text: str) -> bool:
+    with suppress(psutil.Error):
+        return text in " ".join(process.cmdline())
+    return False
 
 
 def test_cancel_asks_first(site: Site) -> None:
@@ -188,7 +218,7 @@ def test_cancel_ends_the_whole_tree(site: Site) -> None:
     handle = started(site, f"trap '' TERM; {TREE} touch ready; {FOREVER}")
     assert len(site.alive()) >= 4
     site.executor.cancel(handle, 0.2)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.alive() == []
 
 
@@ -198,7 +228,7 @@ def test_the_whole_tree_has_the_grace(site: Site) -> None:
     handle = site.executor.submit(job)
     until((site.tree(job) / "ready").exists)
     site.executor.cancel(handle, PATIENCE)
-    assert site.end(handle).exit_code == -signal.SIGTERM
+    assert site.end(handle).exit_code == site.signalled(signal.SIGTERM)
     assert (site.fetch(job) / "checkpoint").read_text() == "saved\n"
 
 
@@ -210,7 +240,7 @@ def test_cancelling_again_shortens_the_grace_and_asks_once(site: Site) -> None:
     until(lambda: b"asked" in site.log(job))
     site.executor.cancel(handle, 20 * PATIENCE)
     site.executor.cancel(handle, 0.05)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.log(job).count(b"asked") == 1
 
 
@@ -560,15 +590,16 @@ def test_a_later_client_finds_a_job_that_runs(site: Site) -> None:
 
 
 CLIENT = """
-import sys
+from mlmake.executors.containers import Mount
+from mlmake.executors.docker import DockerExecutor, Housing
 from mlmake.executors.host import HostExecutor
 from mlmake.model.job import Job, Shipment
+from mlmake.model.resources import Resources
 from mlmake.transports.local import Local
 from mlmake.transports.ssh import Ssh
-argv = ("/bin/sh", "-c", sys.argv[2])
-job = Job(name="x", argv=argv, env={{}}, folder="", log=sys.argv[3], shipment=Shipment(name="x"))
-executor = HostExecutor({transport!r})
-handle = executor.submit(job)
+executor = {executor}
+executor.connect()
+handle = executor.submit({job!r})
 print("submitted", flush=True)
 executor.wait([handle], None)
 """
@@ -577,9 +608,9 @@ executor.wait([handle], None)
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_client_that_is_killed_loses_nothing(site: Site, is_over: bool) -> None:
     script = COUNTED.format(folder=site.folder) + "echo one; while [ ! -e go ]; do sleep 0.02; done; echo two; exit 4"
-    log = str(site.folder / "first.log")
+    job = site.job(script, name="x")
     client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT.format(transport=site.transport), "x", script, log],
+        [sys.executable, "-c", CLIENT.format(executor=site.recipe, job=job)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -590,7 +621,7 @@ def test_a_client_that_is_killed_loses_nothing(site: Site, is_over: bool) -> Non
     client.communicate()
     _, alive = psutil.wait_procs(helpers, timeout=PATIENCE)
     assert alive == [], "what led to the host ends with the client"
-    job = replace(site.job(script, name="x"), log=str(site.folder / "second.log"))
+    job = replace(job, log=f"{job.log}.second")
     if is_over:
         (site.tree(job) / "go").touch()
         until((site.root / "jobs/x/exit.json").exists)

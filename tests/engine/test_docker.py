@@ -91,7 +91,7 @@ with open(words.text) as source, open(words.twice, "w") as target:
 
 def containers(project: Folder, engine: Engine) -> list[Found]:
     """Those of a project; other tests have theirs on the same engine."""
-    return found(engine.docker(*find_argv(str(project.root))[1:]).stdout)
+    return found(engine.docker(*find_argv(project=str(project.root))[1:]).stdout)
 
 
 def fill(project: Folder) -> None:
