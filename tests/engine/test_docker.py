@@ -201,6 +201,14 @@ def test_a_container_needs_an_image_and_an_image_a_container(boxed: Folder) -> N
         boxed.build()
 
 
+def test_a_mount_that_is_none(boxed: Folder) -> None:
+    boxed.head = boxed.head.replace("[environments.deb]", 'mounts = ["data"]\n[environments.deb]')
+    boxed.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
+    told = boxed.cli()
+    assert told.returncode == 2
+    assert "compute.box.mounts: expected 'source:target' or 'source:target:ro', got 'data'" in told.stderr
+
+
 def test_a_secret_reaches_the_step_and_no_file(boxed: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "secret-4711")
     monkeypatch.setenv("STAGE", "test")

@@ -5,6 +5,7 @@ So the engine may be here or behind any transport; files, logs, cancelling and f
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -113,12 +114,15 @@ class DockerExecutor(HostExecutor):
         return self.ask(argv, self._housing.env, seconds)
 
     def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
+        _check_text(job)
         container = self._containers[shipment.name] = self._container(job, shipment)
         argv = {"argv": run_argv(container), "first": remove_argv(container.name)}
         after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
-        env = {name: value for name, value in client_env(container, self._housing.env).items() if name not in job.secrets}
+        env = {
+            name: value for name, value in client_env(container, self._housing.env).items() if name not in job.secrets
+        }
         return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0}
 
     def ending(self, head: Head) -> Finished:
@@ -170,6 +174,14 @@ class DockerExecutor(HostExecutor):
             return self.read_log(handle, max(0, size - _TAIL)).decode("utf-8", "replace")
         except (KeyError, OSError):
             return ""
+
+
+def _check_text(job: Job) -> None:
+    """Docker would change what is no text without a word. Raises OSError."""
+    try:
+        "".join([*job.argv, *job.env.values(), *job.secrets.values()]).encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, "Docker takes UTF-8 only, and a word or a variable of it is none") from None
 
 
 def transport_of(compute: Compute, setting: Setting) -> Transport:
