@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import xxhash
 
+from engines import Engine, base_image
+from mlmake.executors.containers import Mount, find_argv, found, remove_argv
+from mlmake.executors.docker import DockerExecutor, Housing
 from mlmake.executors.host import HostExecutor
 from mlmake.model.job import Cargo, Finished, Job, Shipment
 from mlmake.transports.agent import files, guard
@@ -123,9 +126,22 @@ class Site:
         return self.executors[0] if self.executors else self.another()
 
     def another(self, transport: Transport | None = None, **more: Any) -> HostExecutor:
-        made = HostExecutor(transport or self.transport, self.notices.append, **{"patience": 30.0, **more})
+        made = self.made(transport or self.transport, notice=self.notices.append, **{"patience": 30.0, **more})
         self.executors.append(made)
         return made
+
+    def made(self, transport: Transport, **more: Any) -> HostExecutor:
+        """An executor of this way."""
+        return HostExecutor(transport, **more)
+
+    @property
+    def recipe(self) -> str:
+        """The same as an expression, for another process."""
+        return f"HostExecutor({self.transport!r})"
+
+    def signalled(self, number: int) -> int:
+        """The exit code of a job that a signal has ended."""
+        return -number
 
     def cargo(self, path: str, content: bytes, *, executable: bool = False) -> Cargo:
         """A file that goes along; its source has a plain name."""
@@ -210,6 +226,48 @@ class Site:
             for pid in (told.get("runner"), told.get("process")):
                 if pid and files.is_locked(str(self.root / "jobs" / job / "lock")):
                     _end_tree(pid)
+
+
+@dataclass
+class Boxed(Site):
+    """The same jobs in containers: of an engine of this machine, which therefore sees the same folders.
+
+    Containers see the test's own folder too, and have no network, as that takes time.
+    """
+
+    engine: Engine = field(default_factory=Engine)
+
+    @property
+    def housing(self) -> Housing:
+        mounts = (Mount(str(self.folder), str(self.folder)),)
+        return Housing(project=str(self.folder), network=False, mounts=mounts, socket=self.engine.host)
+
+    def made(self, transport: Transport, **more: Any) -> HostExecutor:
+        return DockerExecutor(transport, housing=self.housing, **more)
+
+    @property
+    def recipe(self) -> str:
+        return f"DockerExecutor({self.transport!r}, housing={self.housing!r})"
+
+    def signalled(self, number: int) -> int:
+        """As a shell tells it; Docker knows no other way."""
+        return 128 + number
+
+    def job(self, script: str, files: Sequence[Cargo] = (), **more: Any) -> Job:
+        return replace(super().job(script, files, **more), image=base_image(self.engine))
+
+    def containers(self) -> list[str]:
+        return [each.name for each in found(self.engine.docker(*find_argv(project=str(self.folder))[1:]).stdout)]
+
+    def alive(self) -> list[int]:
+        """Processes in containers too."""
+        tops = [self.engine.docker("top", name, "-o", "pid", check=False).stdout for name in self.containers()]
+        return [*super().alive(), *(int(word) for top in tops for word in top.split() if word.isdigit())]
+
+    def close(self) -> None:
+        super().close()
+        for name in self.containers():
+            self.engine.docker(*remove_argv(name)[1:], check=False)
 
 
 def _end_tree(pid: int) -> None:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hosts import Site, door, pythons
-from mlmake.model.job import Cargo, Shipment
+from engines import Engine, base_image, docker_engine
+from hosts import Boxed, Site, door, pythons
+from mlmake.model.job import Cargo, Finished, Job, Shipment
 from mlmake.transports.agent import files
 from mlmake.transports.base import Transport
 from mlmake.transports.local import Local
@@ -47,11 +49,37 @@ def _ssh(folder: Path, request: pytest.FixtureRequest) -> Transport:
     return ways(folder)
 
 
-WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], Transport]] = {
-    "local": _local,
-    "local, Python 3.8": _old,
-    "ssh": _ssh,
+def _plain(way: Callable[[Path, pytest.FixtureRequest], Transport]) -> Callable[[Path, pytest.FixtureRequest], Site]:
+    return lambda folder, request: Site(way(folder, request), folder)
+
+
+def _boxed(way: Callable[[Path, pytest.FixtureRequest], Transport]) -> Callable[[Path, pytest.FixtureRequest], Site]:
+    return lambda folder, request: Boxed(way(folder, request), folder, engine=request.getfixturevalue("engine"))
+
+
+WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], Site]] = {
+    "local": _plain(_local),
+    "local, Python 3.8": _plain(_old),
+    "ssh": _plain(_ssh),
+    "docker": _boxed(_local),
+    "docker over ssh": _boxed(_ssh),
 }
+CONTENTS = "contents go to the engine's machine and come back as to and from every host, whatever runs between"
+BEFORE = "it ends before there is a container"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that has a site runs over every way; one that is `not_boxed`, which tells why, over no container."""
+    if "site" in metafunc.fixturenames:
+        is_boxed = metafunc.definition.get_closest_marker("not_boxed") is None
+        metafunc.parametrize("site", [way for way in WAYS if is_boxed or "docker" not in way], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        base_image(engine)
+        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +88,9 @@ def ssh_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pat
         yield lambda folder: made.ssh(folder / "root")
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = Site(WAYS[request.param](tmp_path, request), tmp_path)
+    made = WAYS[request.param](tmp_path, request)
     yield made
     made.close()
     until(lambda: not made.alive(), "the end of all jobs")
@@ -71,30 +99,54 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 # How jobs end
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 127, 255])
-def test_exit_codes(site: Site, code: int) -> None:
-    told = site.run(site.job(f"exit {code}"))
-    assert (told.exit_code, told.problem, told.is_lost) == (code, "", False)
+def ends(site: Site, jobs: Sequence[Job]) -> list[Finished]:
+    """How jobs end that run at once."""
+    handles = [site.executor.submit(job) for job in jobs]
+    told: dict[str, Finished] = {}
+    while len(told) < len(handles):
+        told |= {each.handle: each for each in site.executor.wait(handles, PATIENCE)}
+    return [told[handle] for handle in handles]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
-def test_a_signal_is_a_negative_code(site: Site, number: signal.Signals) -> None:
-    assert site.run(site.job(f"kill -{number.value} $$; sleep 60")).exit_code == -number
+def test_exit_codes(site: Site) -> None:
+    codes = (0, 1, 3, 127, 255)
+    told = ends(site, [site.job(f"exit {code}") for code in codes])
+    assert [(each.exit_code, each.problem, each.is_lost) for each in told] == [(code, "", False) for code in codes]
+
+
+def test_the_code_of_a_signal(site: Site) -> None:
+    numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    told = ends(site, [site.job(f"kill -{number.value} $$; sleep 60") for number in numbers])
+    assert [each.exit_code for each in told] == [site.signalled(number) for number in numbers]
 
 
 def test_what_cannot_start_says_so(site: Site) -> None:
     told = site.run(site.job("", argv=("/nowhere/to/be/found",)))
-    assert told.problem == "cannot start /nowhere/to/be/found: No such file or directory"
+    assert told.problem in (
+        "cannot start /nowhere/to/be/found: No such file or directory",
+        "the image has no program /nowhere/to/be/found, or not the interpreter that it names",
+    )
     told = site.run(site.job("", argv=("/bin/echo", "a\0b")))
     assert "null byte" in told.problem
 
 
 def test_a_job_finds_what_it_should(site: Site) -> None:
-    job = site.job('printf "%s|" "$ODD" "$1" "$(pwd)"; cat', argv=(), env={"ODD": "a 'b'\n\"größe\" \udcff"})
+    job = site.job('printf "%s|" "$ODD" "$1" "$(pwd)"; cat', argv=(), env={"ODD": "a 'b'\n\"größe\""})
     job = replace(job, argv=(*job.argv, "sh", "-x\n*"))
     assert site.run(job).exit_code == 0
     said = site.log(job)
-    assert said == b"a 'b'\n\"gr\xc3\xb6\xc3\x9fe\" \xff|-x\n*|" + f"{site.tree(job)}|".encode()
+    assert said == b"a 'b'\n\"gr\xc3\xb6\xc3\x9fe\"|-x\n*|" + f"{site.tree(job)}|".encode()
+
+
+def test_what_is_no_text_arrives_or_is_refused(site: Site) -> None:
+    jobs = [site.job('printf %s "$X"', env={"X": "\udcff"}), site.job("", argv=("printf", "%s", "\udcff"))]
+    for job in jobs:
+        if site.executor.traits.containers:
+            with pytest.raises(OSError, match="takes UTF-8 only"):
+                site.executor.submit(job)
+        else:
+            site.run(job)
+            assert site.log(job) == b"\xff"
 
 
 def test_the_path_for_imports(site: Site) -> None:
@@ -106,13 +158,9 @@ def test_the_path_for_imports(site: Site) -> None:
 
 
 def test_many_at_once(site: Site) -> None:
-    jobs = [site.job(f"echo {code}; sleep 0.1; exit {code}") for code in range(12)]
-    handles = [site.executor.submit(job) for job in jobs]
-    codes: dict[str, int] = {}
-    while len(codes) < len(handles):
-        codes |= {told.handle: told.exit_code for told in site.executor.wait(handles, PATIENCE)}
-    assert codes == {handle: code for code, handle in enumerate(handles)}
-    assert [site.log(job) for job in jobs] == [f"{code}\n".encode() for code in range(12)]
+    jobs = [site.job(f"echo {code}; sleep 0.1; exit {code}") for code in range(8)]
+    assert [told.exit_code for told in ends(site, jobs)] == list(range(8))
+    assert [site.log(job) for job in jobs] == [f"{code}\n".encode() for code in range(8)]
 
 
 def test_wait_heeds_its_timeout_and_wakes(site: Site) -> None:
@@ -121,7 +169,7 @@ def test_wait_heeds_its_timeout_and_wakes(site: Site) -> None:
     site.executor.wake()
     assert site.executor.wait([handle], None) == []
     site.executor.cancel(handle, 0)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.executor.wait([handle], 0.05) == []
     site.executor.cancel(handle, 0)
     site.executor.cancel("a stranger", 0)
@@ -172,10 +220,20 @@ TREE = f"(trap '' TERM; {FOREVER}) & sleep 600 & setsid sh -c \"trap '' TERM; {F
 
 
 def test_nothing_of_a_job_lives_on(site: Site) -> None:
-    job = site.job(f"{TREE} setsid sh -c 'echo $$ > pid; exec env -i sleep 600' & until [ -s pid ]; do :; done; exit 5")
+    name = f"sleeper-{uuid.uuid4().hex}"
+    hidden = f"touch {site.tree(site.job('', name='hidden'))}/$0; while :; do sleep 0.05; done"
+    job = site.job(
+        f"{TREE} env -i setsid sh -c '{hidden}' {name} & until [ -e {name} ]; do :; done; exit 5", name="hidden"
+    )
     assert site.run(job).exit_code == 5
     assert site.alive() == []
-    assert not psutil.pid_exists(int((site.tree(job) / "pid").read_text()))
+    assert [each for each in psutil.process_iter() if _mentions(each, name)] == []
+
+
+def _mentions(process: psutil.Process, text: str) -> bool:
+    with suppress(psutil.Error):
+        return text in " ".join(process.cmdline())
+    return False
 
 
 def test_cancel_asks_first(site: Site) -> None:
@@ -188,7 +246,7 @@ def test_cancel_ends_the_whole_tree(site: Site) -> None:
     handle = started(site, f"trap '' TERM; {TREE} touch ready; {FOREVER}")
     assert len(site.alive()) >= 4
     site.executor.cancel(handle, 0.2)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.alive() == []
 
 
@@ -198,7 +256,7 @@ def test_the_whole_tree_has_the_grace(site: Site) -> None:
     handle = site.executor.submit(job)
     until((site.tree(job) / "ready").exists)
     site.executor.cancel(handle, PATIENCE)
-    assert site.end(handle).exit_code == -signal.SIGTERM
+    assert site.end(handle).exit_code == site.signalled(signal.SIGTERM)
     assert (site.fetch(job) / "checkpoint").read_text() == "saved\n"
 
 
@@ -210,13 +268,13 @@ def test_cancelling_again_shortens_the_grace_and_asks_once(site: Site) -> None:
     until(lambda: b"asked" in site.log(job))
     site.executor.cancel(handle, 20 * PATIENCE)
     site.executor.cancel(handle, 0.05)
-    assert site.end(handle).exit_code == -signal.SIGKILL
+    assert site.end(handle).exit_code == site.signalled(signal.SIGKILL)
     assert site.log(job).count(b"asked") == 1
 
 
 def test_a_timeout_ends_the_whole_tree(site: Site) -> None:
     began = time.monotonic()
-    told = site.run(site.job(f"{TREE} touch ready; {FOREVER}", timeout=0.5))
+    told = site.run(site.job(f"sleep 600 & sh -c '{FOREVER}' & {FOREVER}", timeout=0.5))
     assert told.problem == "ended after its timeout"
     assert time.monotonic() - began > 0.5
     assert site.alive() == []
@@ -284,6 +342,7 @@ def test_odd_names_go_and_come(site: Site) -> None:
     assert len(os.listdir(back)) == len(ODD) + 4
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_ten_thousand_small_inputs(site: Site) -> None:
     there = [site.cargo(f"in/{n % 100}/{n}", b"%d" % n) for n in range(10_000)]
     job = site.job("find in -type f | wc -l; cp -R in out/", there)
@@ -297,6 +356,7 @@ def test_ten_thousand_small_inputs(site: Site) -> None:
     assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_a_large_file_goes_and_comes(site: Site) -> None:
     source = site.folder / "large"
     digest = _random_file(source, LARGE)
@@ -356,6 +416,7 @@ def test_links_come_as_what_they_lead_to(site: Site) -> None:
     assert (back / "input").read_text() == "input"
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_what_a_job_links_to_is_left_alone(site: Site) -> None:
     outside = site.folder / "outside.txt"
     outside.write_text("theirs")
@@ -390,6 +451,7 @@ def test_outputs_that_are_not_there(site: Site) -> None:
     assert (place / "two/x").read_text() == "x"
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_what_is_here_already_is_not_fetched(site: Site) -> None:
     job = site.job("printf known > out/known; printf new > out/new")
     site.run(job)
@@ -411,6 +473,7 @@ def test_what_is_here_already_is_not_fetched(site: Site) -> None:
 # The store there
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_what_is_known_is_not_sent_again(site: Site) -> None:
     there = [site.cargo("a", b"a" * 1000), site.cargo("b", random.Random(1).randbytes(6 << 20))]
     assert site.run(site.job("true", there)).exit_code == 0
@@ -419,6 +482,7 @@ def test_what_is_known_is_not_sent_again(site: Site) -> None:
     assert site.run(site.job("cat a b > /dev/null", there)).exit_code == 0
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_outputs_are_known_to_the_jobs_after(site: Site) -> None:
     first = site.job("printf 'made there' > out/x")
     site.run(first)
@@ -444,6 +508,7 @@ def test_a_job_that_writes_into_its_inputs_harms_nobody(site: Site) -> None:
     assert site.run(job).exit_code == 0
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_a_damaged_object_is_noticed(site: Site) -> None:
     there = [site.cargo("small", b"small"), site.cargo("large", random.Random(2).randbytes(5 << 20))]
     site.run(site.job("true", there))
@@ -458,6 +523,7 @@ def test_a_damaged_object_is_noticed(site: Site) -> None:
     assert site.log(job) == b"small" + Path(there[1].source).read_bytes()[-3:]
 
 
+@pytest.mark.not_boxed(BEFORE)
 @pytest.mark.parametrize("size", [10, 9 << 20])
 def test_a_file_that_changed_before_it_was_sent_is_noticed(site: Site, size: int) -> None:
     there = site.cargo("in", b"x" * size)
@@ -474,6 +540,7 @@ def test_a_file_that_changed_before_it_was_sent_is_noticed(site: Site, size: int
     assert site.left() == []
 
 
+@pytest.mark.not_boxed(CONTENTS)
 def test_two_send_the_same_at_once(site: Site) -> None:
     content = random.Random(3).randbytes(40 << 20)
     there = site.cargo("in", content)
@@ -491,6 +558,7 @@ def test_two_send_the_same_at_once(site: Site) -> None:
     assert site.objects() == 1
 
 
+@pytest.mark.not_boxed(BEFORE)
 def test_a_full_disk_is_told_and_nothing_stays_half(site: Site) -> None:
     with _small_disk(site):
         small = [site.cargo(f"in/{n}", random.Random(n).randbytes(1 << 20)) for n in range(12)]
@@ -560,15 +628,16 @@ def test_a_later_client_finds_a_job_that_runs(site: Site) -> None:
 
 
 CLIENT = """
-import sys
+from mlmake.executors.containers import Mount
+from mlmake.executors.docker import DockerExecutor, Housing
 from mlmake.executors.host import HostExecutor
 from mlmake.model.job import Job, Shipment
+from mlmake.model.resources import Resources
 from mlmake.transports.local import Local
 from mlmake.transports.ssh import Ssh
-argv = ("/bin/sh", "-c", sys.argv[2])
-job = Job(name="x", argv=argv, env={{}}, folder="", log=sys.argv[3], shipment=Shipment(name="x"))
-executor = HostExecutor({transport!r})
-handle = executor.submit(job)
+executor = {executor}
+executor.connect()
+handle = executor.submit({job!r})
 print("submitted", flush=True)
 executor.wait([handle], None)
 """
@@ -577,9 +646,9 @@ executor.wait([handle], None)
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_client_that_is_killed_loses_nothing(site: Site, is_over: bool) -> None:
     script = COUNTED.format(folder=site.folder) + "echo one; while [ ! -e go ]; do sleep 0.02; done; echo two; exit 4"
-    log = str(site.folder / "first.log")
+    job = site.job(script, name="x")
     client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT.format(transport=site.transport), "x", script, log],
+        [sys.executable, "-c", CLIENT.format(executor=site.recipe, job=job)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -590,7 +659,7 @@ def test_a_client_that_is_killed_loses_nothing(site: Site, is_over: bool) -> Non
     client.communicate()
     _, alive = psutil.wait_procs(helpers, timeout=PATIENCE)
     assert alive == [], "what led to the host ends with the client"
-    job = replace(site.job(script, name="x"), log=str(site.folder / "second.log"))
+    job = replace(job, log=f"{job.log}.second")
     if is_over:
         (site.tree(job) / "go").touch()
         until((site.root / "jobs/x/exit.json").exists)
@@ -637,7 +706,7 @@ def test_two_submit_the_same_at_once(site: Site) -> None:
 
 def test_what_was_forgotten_runs_anew(site: Site) -> None:
     """As a step's second attempt does: it has the same facts, and so the same name."""
-    for number in range(5):
+    for number in range(3):
         job = site.job(COUNTED.format(folder=site.folder) + "exit 1", name="same")
         assert site.run(job).exit_code == 1
         site.executor.forget("same")
@@ -729,6 +798,7 @@ def test_a_host_that_stays_away_is_given_up(site: Site) -> None:
     assert site.alive() != []
 
 
+@pytest.mark.not_boxed(BEFORE)
 def test_closing_does_not_wait_for_a_host(site: Site) -> None:
     is_stopping = threading.Event()
     executor = site.another(patience=1000.0, is_stopping=is_stopping.is_set)
@@ -751,6 +821,7 @@ def _fails(work: Callable[..., object], *args: object) -> None:
         work(*args)
 
 
+@pytest.mark.not_boxed(BEFORE)
 def test_the_agent_is_sent_once(site: Site) -> None:
     site.executor.connect()
     agents = list((site.root / "agent").iterdir())

@@ -91,7 +91,7 @@ with open(words.text) as source, open(words.twice, "w") as target:
 
 def containers(project: Folder, engine: Engine) -> list[Found]:
     """Those of a project; other tests have theirs on the same engine."""
-    return found(engine.docker(*find_argv(str(project.root))[1:]).stdout)
+    return found(engine.docker(*find_argv(project=str(project.root))[1:]).stdout)
 
 
 def fill(project: Folder) -> None:
@@ -199,6 +199,14 @@ def test_a_container_needs_an_image_and_an_image_a_container(boxed: Folder) -> N
     boxed.steps('[a]\ncommand = "true"\nenvironment = "deb"')
     with pytest.raises(UsageError, match="needs a compute target of kind docker"):
         boxed.build()
+
+
+def test_a_mount_that_is_none(boxed: Folder) -> None:
+    boxed.head = boxed.head.replace("[environments.deb]", 'mounts = ["data"]\n[environments.deb]')
+    boxed.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
+    told = boxed.cli()
+    assert told.returncode == 2
+    assert "compute.box.mounts: expected 'source:target' or 'source:target:ro', got 'data'" in told.stderr
 
 
 def test_a_secret_reaches_the_step_and_no_file(boxed: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

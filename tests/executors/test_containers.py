@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -21,13 +22,17 @@ from mlmake.executors.containers import (
     named,
     remove_argv,
     run_argv,
-    signal_argv,
 )
 
-LABELS = Labels(project="/home/ann/flights", run="7", step="fit[fold=0]", job="a1b2")
+LABELS = Labels(root="/home/ann/.mlmake", project="/home/ann/flights", run="7", step="fit[fold=0]", job="a1b2")
 TREE = "/home/ann/.mlmake/jobs/a1b2/tree"
 HOME = "/home/ann/.mlmake/jobs/a1b2/home"
 PLAIN = Container(image="sha256:1f", name="mlmake-a1b2", argv=("sh", "-c", "true"), tree=TREE, home=HOME, labels=LABELS)
+
+AROUND = r"""trap : HUP INT QUIT USR1 USR2; mlmake_asked=; trap mlmake_asked=1 TERM
+exec 2>/dev/null; (exec "$@" 2>&1); mlmake_code=$?; mlmake_left=200
+while [ "$mlmake_asked" ] && [ $mlmake_left -gt 0 ] && kill -0 -1 && sleep 0.05
+do mlmake_left=$((mlmake_left - 1)); done; exit $mlmake_code"""
 
 
 def values(argv: tuple[str, ...], option: str) -> list[str]:
@@ -39,7 +44,8 @@ def test_the_whole_command_line() -> None:
     container = replace(PLAIN, user="1000:100", cpus=1.5, memory=512 << 20, gpus=(2, 3), network=False)
     assert run_argv(container) == (
         *("docker", "run", "--name", "mlmake-a1b2"),
-        *("--label", "mlmake.project=/home/ann/flights", "--label", "mlmake.run=7"),
+        *("--label", "mlmake.root=/home/ann/.mlmake", "--label", "mlmake.project=/home/ann/flights"),
+        *("--label", "mlmake.run=7"),
         *("--label", "mlmake.step=fit[fold=0]", "--label", "mlmake.job=a1b2"),
         *("--pull", "never", "--init", "--entrypoint", "", "--log-driver", "none"),
         *("--security-opt", "label=disable", "--user", "1000:100", "--cpus", "1.5"),
@@ -48,7 +54,7 @@ def test_the_whole_command_line() -> None:
         *("--mount", f"type=bind,source={TREE},target={TREE}"),
         *("--mount", f"type=bind,source={HOME},target={HOME}", "--workdir", TREE),
         *("--env", f"HOME={HOME}", "--env", "TINI_KILL_PROCESS_GROUP=1", "--env", "CUDA_VISIBLE_DEVICES=0,1"),
-        *("sha256:1f", "/bin/sh", "-c", 'exec "$@" 2>&1', "mlmake", "sh", "-c", "true"),
+        *("sha256:1f", "/bin/sh", "-c", AROUND, "mlmake", "sh", "-c", "true"),
     )
 
 
@@ -120,23 +126,23 @@ def test_no_mount(text: str) -> None:
 
 
 def test_names() -> None:
-    assert named("a1.B_2-x") == "mlmake-a1.B_2-x"
-    assert named("größe/1 2") == "mlmake-gr__e_1_2"
+    assert re.fullmatch("mlmake-[0-9a-f]{8}-a1.B_2-x", named("/home/ann/.mlmake", "a1.B_2-x"))
+    assert named("/r", "größe/1 2").endswith("-gr__e_1_2")
+    assert named("/home/ann/.mlmake", "x") != named("/home/bob/.mlmake", "x") == named("/home/bob/.mlmake", "x")
 
 
 def test_what_looks_after_a_container() -> None:
     assert inspect_argv("x") == ("docker", "container", "inspect", "--format", "{{json .State}}", "x")
-    assert signal_argv("x", "TERM") == ("docker", "kill", "--signal", "TERM", "x")
-    assert remove_argv("x") == ("docker", "rm", "--force", "--volumes", "x")
+    assert remove_argv("x", "y") == ("docker", "rm", "--force", "--volumes", "x", "y")
 
 
 def test_found() -> None:
-    assert "label=mlmake.project=/home/ann/flights" in find_argv("/home/ann/flights")
+    assert "label=mlmake.project=/home/ann/flights" in find_argv(project="/home/ann/flights")
     listing = "".join(
-        json.dumps([name, state, LABELS.project, LABELS.run, LABELS.step, LABELS.job]) + "\n"
+        json.dumps([name * 64, name, state, LABELS.root, LABELS.project, LABELS.run, LABELS.step, LABELS.job]) + "\n"
         for name, state in (("a", "running"), ("b", "exited"), ("c", "created"))
     )
-    assert found(listing) == [Found(name=name, runs=name == "a", labels=LABELS) for name in "abc"]
+    assert found(listing) == [Found(id=name * 64, name=name, runs=name == "a", labels=LABELS) for name in "abc"]
     assert found("") == []
 
 

@@ -28,7 +28,6 @@ from mlmake.executors.containers import (
     named,
     remove_argv,
     run_argv,
-    signal_argv,
 )
 from mlmake.model.docker import Engine as Told
 from mlmake.model.docker import Ran, engine_argv, engine_told
@@ -77,11 +76,11 @@ class Stage:
         job = uuid.uuid4().hex[:12]
         return Container(
             image=base_image(self.engine),
-            name=named(job),
+            name=named(str(self.folder), job),
             argv=argv,
             tree=str(self.tree),
             home=str(self.folder / "home"),
-            labels=Labels(project=self.project, run="1", step="fit[fold=0]", job=job),
+            labels=Labels(root=str(self.folder), project=self.project, run="1", step="fit[fold=0]", job=job),
             user=f"{OWNER}:{OWNER}",
             network=False,
         )
@@ -123,7 +122,7 @@ class Stage:
         return (self.folder / container.name).read_text(errors="replace")
 
     def left(self) -> list[str]:
-        return [each.name for each in found(self.ask(*find_argv(self.project)).stdout)]
+        return [each.name for each in found(self.ask(*find_argv(project=self.project)).stdout)]
 
 
 @pytest.fixture
@@ -407,10 +406,10 @@ def test_a_container_outlives_its_docker_program(spoken: Stage) -> None:
     code = process.wait(PATIENCE)
     told = ended(container, code, spoken.ask(*inspect_argv(container.name)).stdout, "")
     assert told.problem == "the docker program ended with -9, and the container still runs"
-    assert [(each.name, each.runs) for each in found(spoken.ask(*find_argv(spoken.project)).stdout)] == [
+    assert [(each.name, each.runs) for each in found(spoken.ask(*find_argv(project=spoken.project)).stdout)] == [
         (container.name, True)
     ]
-    spoken.ask(*signal_argv(container.name, "TERM"))
+    spoken.ask("docker", "kill", "--signal", "TERM", container.name)
     until(lambda: '"Running":false' in spoken.ask(*inspect_argv(container.name)).stdout)
     assert spoken.end(container, process).end == End(9)
 
@@ -426,11 +425,11 @@ def test_removing_ends_what_runs(spoken: Stage) -> None:
 
 def test_a_project_finds_its_own(spoken: Stage) -> None:
     project = f'{spoken.project} "größe", a=b\nand more'
-    mine = replace(spoken.sh("exit 3"), labels=Labels(project=project, run="7", step="fit[a b]", job="x1"))
+    mine = replace(spoken.sh("exit 3"), labels=Labels(root="/r", project=project, run="7", step="fit[a b]", job="x1"))
     other = spoken.sh("exit 3")
     for each in (mine, other):
         spoken.start(each).wait(PATIENCE)
-    listed = found(spoken.ask(*find_argv(project)).stdout)
+    listed = found(spoken.ask(*find_argv(project=project)).stdout)
     assert [(each.name, each.runs, each.labels) for each in listed] == [(mine.name, False, mine.labels)]
     for each in (mine, other):
         spoken.ask(*remove_argv(each.name))

@@ -7,9 +7,11 @@ outside, so that every absolute path means the same file on both sides.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from mlmake.model.docker import DOCKER, explained
@@ -26,16 +28,28 @@ _NEVER_STARTED = "0001-01-01"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _SHELL = "mlmake"
-_MERGING = ("/bin/sh", "-c", 'exec "$@" 2>&1', _SHELL)
-"""In front of a job: Docker carries stdout and stderr apart, and loses which line came first."""
+_LINES = (
+    "trap : HUP INT QUIT USR1 USR2; mlmake_asked=; trap mlmake_asked=1 TERM",  # the job finds none of them ignored
+    'exec 2>/dev/null; (exec "$@" 2>&1); mlmake_code=$?; mlmake_left=200',
+    'while [ "$mlmake_asked" ] && [ $mlmake_left -gt 0 ] && kill -0 -1 && sleep 0.05',
+    "do mlmake_left=$((mlmake_left - 1)); done; exit $mlmake_code",
+)
+_AROUND = ("/bin/sh", "-c", "\n".join(_LINES), _SHELL)
+"""Around a job. Docker carries stdout and stderr apart, and loses which line came first. And a container ends with its
+first process: where it was asked to end, what that has started has ten seconds more, if it is given as many."""
 _SHARED = 16 << 30
 """Bytes that /dev/shm may grow to where no limit of memory says; Docker's 64 MiB break PyTorch's data loaders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """Whose container it is. `project` tells the project apart from all others, so better its folder than its name."""
+    """Whose container it is.
 
+    `root` is the folder on the engine's machine that holds its job. `project` tells the project apart from all others,
+    so better its folder than its name.
+    """
+
+    root: str
     project: str
     run: str
     step: str
@@ -116,9 +130,9 @@ class Container:
     read_only: tuple[str, ...] = ()
 
 
-def named(job: str) -> str:
-    """A container's name from a job's id, which must be unique by its letters, digits, `_`, `.` and `-` alone."""
-    return f"mlmake-{_UNSAFE.sub('_', job)}"
+def named(root: str, job: str) -> str:
+    """A container's name, from its job and the folder that holds the jobs: another's jobs may have the same names."""
+    return f"mlmake-{sha256(os.fsencode(root)).hexdigest()[:8]}-{_UNSAFE.sub('_', job)}"
 
 
 def run_argv(container: Container) -> tuple[str, ...]:
@@ -135,7 +149,7 @@ def run_argv(container: Container) -> tuple[str, ...]:
         *_view(container),
         *_variables(container),
     )
-    return (DOCKER, "run", *options, container.image, *_MERGING, *container.argv)
+    return (DOCKER, "run", *options, container.image, *_AROUND, *container.argv)
 
 
 def _limits(container: Container) -> Iterator[str]:
@@ -214,27 +228,25 @@ def inspect_argv(name: str) -> tuple[str, ...]:
     return (DOCKER, "container", "inspect", "--format", "{{json .State}}", name)
 
 
-def signal_argv(name: str, signal: str) -> tuple[str, ...]:
-    """Sends a container's job a signal, such as `TERM`; works when the docker program that ran it is gone."""
-    return (DOCKER, "kill", "--signal", signal, name)
+def remove_argv(*names: str) -> tuple[str, ...]:
+    """Ends containers if they run, and removes them with their anonymous volumes; one that is not there is no error."""
+    return (DOCKER, "rm", "--force", "--volumes", *names)
 
 
-def remove_argv(name: str) -> tuple[str, ...]:
-    """Ends a container if it runs, and removes it with its anonymous volumes; nothing to do is no error."""
-    return (DOCKER, "rm", "--force", "--volumes", name)
-
-
-def find_argv(project: str) -> tuple[str, ...]:
-    """Lists the containers of a project, for `found`."""
-    parts = ["json .Names", "json .State", *(f'json (.Label "{_LABEL}{name}")' for name in Labels.__slots__)]
+def find_argv(**labels: str) -> tuple[str, ...]:
+    """Lists the containers that have these labels, for `found`."""
+    parts = ["json .ID", "json .Names", "json .State"]
+    parts += [f'json (.Label "{_LABEL}{name}")' for name in Labels.__slots__]
     line = f"[{','.join(f'{{{{{part}}}}}' for part in parts)}]"
-    return (DOCKER, "ps", "--all", "--no-trunc", "--filter", f"label={_LABEL}project={project}", "--format", line)
+    filters = (word for name, value in labels.items() for word in ("--filter", f"label={_LABEL}{name}={value}"))
+    return (DOCKER, "ps", "--all", "--no-trunc", *filters, "--format", line)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A container of a project."""
+    """A container of ours."""
 
+    id: str
     name: str
     runs: bool
     labels: Labels
@@ -245,9 +257,9 @@ def found(listing: str) -> list[Found]:
     return [_found(*json.loads(line)) for line in listing.splitlines() if line]
 
 
-def _found(name: str, state: str, *labels: str) -> Found:
+def _found(container: str, name: str, state: str, *labels: str) -> Found:
     told = Labels(**dict(zip(Labels.__slots__, labels, strict=True)))
-    return Found(name=name, runs=state in ("running", "paused", "restarting"), labels=told)
+    return Found(id=container, name=name, runs=state in ("running", "paused", "restarting"), labels=told)
 
 
 @dataclass(frozen=True, slots=True)

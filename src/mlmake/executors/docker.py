@@ -5,8 +5,11 @@ So the engine may be here or behind any transport; files, logs, cancelling and f
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlmake.errors import HostError, HostUnavailable, UsageError
@@ -36,8 +39,49 @@ _HOME = ".mlmake/home"
 _MOST_MOUNTS = 100
 """Inputs that are mounted read-only; of more, the store's own protection is enough."""
 _TAIL = 4000
+_KILLED = 128 + signal.SIGKILL
 _ASKING = 60.0
 _PULLING = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Housing:
+    """What all containers of a target have in common.
+
+    Attributes:
+        project: whose they are: the folder of the project.
+        run: number of the run that they belong to.
+        network: whether they have one.
+        mounts: more of the engine's machine that they see.
+        socket: the engine's, as `unix://path`; "" for the one that the docker program there asks by itself.
+    """
+
+    project: str = ""
+    run: str = ""
+    network: bool = True
+    mounts: tuple[Mount, ...] = ()
+    socket: str = ""
+
+    @classmethod
+    def of(cls, compute: Compute, setting: Setting) -> Housing:
+        """What a target's table says. Raises UsageError."""
+        host = str(compute.options["host"])
+        try:
+            mounts = tuple(Mount.parse(text) for text in compute.options["mounts"])
+        except ValueError as error:
+            raise UsageError(f"compute.{compute.name}.mounts: {error}") from None
+        return cls(
+            project=setting.root,
+            run=setting.run,
+            network=bool(compute.options["network"]),
+            mounts=mounts,
+            socket=host if host.startswith("unix://") else "",
+        )
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the docker program needs to find the engine."""
+        return {"DOCKER_HOST": self.socket} if self.socket else {}
 
 
 class DockerExecutor(HostExecutor):
@@ -47,22 +91,13 @@ class DockerExecutor(HostExecutor):
 
     @classmethod
     def of(cls, compute: Compute, setting: Setting) -> DockerExecutor:
-        executor = cls(transport_of(compute, setting), setting.notice, is_stopping=setting.is_stopping)
-        executor._setting = setting
-        executor._network = bool(compute.options["network"])
-        executor._mounts = tuple(Mount.parse(text) for text in compute.options["mounts"])
-        host = str(compute.options["host"])
-        executor._env = {"DOCKER_HOST": host} if host.startswith("unix://") else {}
-        return executor
+        housing = Housing.of(compute, setting)
+        return cls(transport_of(compute, setting), setting.notice, is_stopping=setting.is_stopping, housing=housing)
 
-    _setting = Setting(token="")
-    _network = True
-    _mounts: tuple[Mount, ...] = ()
-    _env: dict[str, str] = {}  # noqa: RUF012 - replaced as a whole, never changed
-    _engine: Engine | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, housing: Housing, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._housing = housing
+        self._engine: Engine | None = None
         self._containers: dict[str, Container] = {}
 
     def connect(self) -> Head:
@@ -76,15 +111,17 @@ class DockerExecutor(HostExecutor):
 
     def docker(self, argv: Sequence[str], seconds: float = _ASKING) -> Ran:
         """Run the docker program where the engine is. Raises OSError, HostError."""
-        return self.ask(argv, self._env, seconds)
+        return self.ask(argv, self._housing.env, seconds)
 
     def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
+        _check_text(job)
         container = self._containers[shipment.name] = self._container(job, shipment)
         argv = {"argv": run_argv(container), "first": remove_argv(container.name)}
         after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
-        env = {name: value for name, value in client_env(container, self._env).items() if name not in job.secrets}
+        own = client_env(container, self._housing.env)
+        env = {name: value for name, value in own.items() if name not in job.secrets}
         return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0, "watched": job.gpus}
 
     def ending(self, head: Head) -> Finished:
@@ -95,29 +132,38 @@ class DockerExecutor(HostExecutor):
         container = self._containers.pop(name, None)
         if container is None:
             return finished
+        if head.get("killed"):  # the docker program was, and its container with it
+            return Finished(name, _KILLED)
         end = ended(container, finished.exit_code, head.get("said", ""), self._log_tail(name))
         return Finished(name, end.exit_code, end.problem, gpu_memory=finished.gpu_memory)
 
     def _container(self, job: Job, shipment: Shipment) -> Container:
         hello = super().connect()
-        tree = f"{hello['root']}/jobs/{shipment.name}/tree"
+        root = str(hello["root"])
+        tree = f"{root}/jobs/{shipment.name}/tree"
         search = os.pathsep.join(os.path.normpath(f"{tree}/{folder}") for folder in shipment.search)
         user = self._engine.user(hello["user"], hello["group"]) if self._engine else ""
         is_few = len(shipment.inputs) <= _MOST_MOUNTS
         return Container(
             image=job.image,
-            name=named(shipment.name),
+            name=named(root, shipment.name),
             argv=job.argv,
             tree=tree,
             home=f"{tree}/{_HOME}",
-            labels=Labels(project=self._setting.root, run=self._setting.run, step=job.name, job=shipment.name),
+            labels=Labels(
+                root=root,
+                project=self._housing.project,
+                run=self._housing.run,
+                step=job.name,
+                job=shipment.name,
+            ),
             env={**job.env, **job.secrets, **({"PYTHONPATH": search} if search else {})},
             user=user,
             cpus=job.resources.cpus,
             memory=job.resources.memory,
             gpus=job.gpus,
-            network=self._network,
-            mounts=self._mounts,
+            network=self._housing.network,
+            mounts=self._housing.mounts,
             read_only=tuple(f"{tree}/{path.rstrip('/')}" for path in shipment.inputs) if is_few else (),
         )
 
@@ -127,6 +173,14 @@ class DockerExecutor(HostExecutor):
             return self.read_log(handle, max(0, size - _TAIL)).decode("utf-8", "replace")
         except (KeyError, OSError):
             return ""
+
+
+def _check_text(job: Job) -> None:
+    """Docker would change what is no text without a word. Raises OSError."""
+    try:
+        "".join([*job.argv, *job.env.values(), *job.secrets.values()]).encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, "Docker takes UTF-8 only, and a word or a variable of it is none") from None
 
 
 def transport_of(compute: Compute, setting: Setting) -> Transport:

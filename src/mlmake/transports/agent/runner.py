@@ -85,6 +85,7 @@ class _Run:
         self._kill_at: float | None = None
         self._is_asked = False
         self._is_overdue = False
+        self._is_killed = False
 
     def run(self) -> dict[str, Any]:
         """Raises OSError, ValueError if it cannot start."""
@@ -136,6 +137,7 @@ class _Run:
                 self._end(process, self._spec.get("grace", _GRACE))
             self._heed_cancel(process)
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._is_killed = self._is_killed or not _has_exited(process)
                 guard.kill_group(process.pid)
             _reap(process.pid)
 
@@ -218,6 +220,8 @@ class _Run:
         told: dict[str, Any] = {"code": code, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * unit}
         if self._is_overdue:
             told["timed_out"] = True
+        if self._is_killed:
+            told["killed"] = True
         return told
 
 
