@@ -27,18 +27,22 @@ class Target:
 
     Attributes:
         python: the interpreter there.
+        path: where programs are looked for there.
         problem: why it cannot be used.
         images: environment -> id of its image, as far as this build has asked for it.
+        equipped: keys of environments that stand there, likewise.
     """
 
     name: str
     executor: Executor
     slots: Slots
     python: str = ""
+    path: str = ""
     is_open: bool = False
     problem: str = ""
     is_opening: bool = False
     images: dict[str, str] = field(default_factory=dict)
+    equipped: set[str] = field(default_factory=set)
 
     @property
     def is_here(self) -> bool:
@@ -119,17 +123,15 @@ class Targets:
             target.executor.close()
 
     def _wanted(self, step: Step) -> list[Target]:
-        return self._of(self._setting.on or step.spec.compute)
+        return [self._of(name) for name in self._project.members(self._setting.on or step.spec.compute)]
 
-    def _of(self, name: str) -> list[Target]:
-        compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))
-        if compute.kind == "pool":
-            return [target for member in compute.options["of"] for target in self._of(member)]
+    def _of(self, name: str) -> Target:
         if name not in self._targets:
+            compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))
             own = replace(self._setting, token=f"{self._setting.token}:{name}")  # its jobs are numbered anew
             executor = EXECUTORS.load(compute.kind).of(compute, own)
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
-        return [self._targets[name]]
+        return self._targets[name]
 
     def _is_decided(self, step: Step) -> bool:
         """A target has what a step asks for, or none is left that could have it."""
@@ -162,7 +164,7 @@ class Targets:
         else:
             compute = self._project.computes[target.name]
             target.slots = Slots(_offers(compute, hello))
-            target.python = str(hello.get("python", ""))
+            target.python, target.path = str(hello.get("python", "")), str(hello.get("path", ""))
             self._note(target.name, str(hello.get("software", "")))
             target.is_open = True
         decided = [each for each in self._waiting if self._is_decided(each[0])]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from mlmake.errors import StateError
 from mlmake.home import Home
 
-VERSION = 3
+VERSION = 4
 _MOVE_AWAY = "move it away (`mv .mlmake/state.db .mlmake/state.db.damaged`): every step runs once more"
 _CIRCUMSTANCES = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
@@ -63,6 +63,7 @@ _ADDED = {
         ALTER TABLE step_runs ADD COLUMN cpu_seconds REAL DEFAULT 0;
         ALTER TABLE step_runs ADD COLUMN peak_memory INTEGER DEFAULT 0
     """,
+    4: "ALTER TABLE records ADD COLUMN target TEXT DEFAULT ''",
 }
 """What each later version added to the first."""
 
