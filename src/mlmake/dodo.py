@@ -94,7 +94,7 @@ def _tell(project: Project, told: list[str], event: Event) -> None:
         case LockWaiting():
             print(f"waiting for another build of this project: {event.holder}")
         case EnvironmentBuilding():
-            print(f"environment {event.name}: building")
+            print(f"{event.shown}: building")
         case Noticed():
             print(event.text)
         case StepFinished() if not event.outcome.is_good:

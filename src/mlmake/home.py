@@ -69,9 +69,9 @@ class Home:
         """What steps run in, a folder each, named by what decides how it is made."""
         return os.path.join(self.folder, "environments")
 
-    def target(self, name: str) -> str:
-        """What a host said of its own software when it was last connected to."""
-        return os.path.join(self.folder, "targets", file_name(name))
+    def target(self, name: str, environment: str = "") -> str:
+        """What a host last said of its own software, or of an environment there, by its key."""
+        return os.path.join(self.folder, "targets", file_name(name) + (f"@{environment}" if environment else ""))
 
     @property
     def aside(self) -> str:

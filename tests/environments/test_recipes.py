@@ -221,7 +221,7 @@ def test_words_before_the_list_do_no_harm() -> None:
 def asked(version: str, **env: str) -> Tools:
     argv = probe.look_for(sys.executable, version)
     said = subprocess.check_output(argv, text=True, env={"PATH": "/usr/bin:/bin", "HOME": "/nowhere", **env})
-    return probe.tools_of(sys.executable, said)
+    return probe.tools_of(Tools(own=sys.executable), said)
 
 
 def test_the_running_python_is_found_if_it_fits() -> None:

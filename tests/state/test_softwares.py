@@ -144,7 +144,7 @@ class Fake:
         program.chmod(0o755)
 
     def mark(self) -> None:
-        software = self.softwares.of(self.spec("one"))
+        software = self.softwares.of(self.spec("one"), "local")
         recipe = software.recipe  # type: ignore[attr-defined]
         marks.write(str(self.folder), Mark.taken(recipe, str(self.folder), _TOOLS, _run, _digest_of))
 
@@ -153,7 +153,7 @@ class Fake:
 
     def facts(self) -> Facts:
         self.softwares.look_again()
-        return self.softwares.of(self.spec("one")).facts
+        return self.softwares.of(self.spec("one"), "local").facts
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_removal_takes_the_mark_first(fake: Fake, monkeypatch: pytest.MonkeyPatc
 
 
 def test_other_steps_have_the_system(fake: Fake) -> None:
-    software = fake.softwares.of(fake.spec("two"))
+    software = fake.softwares.of(fake.spec("two"), "local")
     assert software.python == sys.executable
     assert list(software.facts.values) == ["environment system"]
 

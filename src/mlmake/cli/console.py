@@ -113,15 +113,15 @@ class Console:
 
     def _building(self, event: EnvironmentBuilding) -> None:
         if self._live:
-            self._live.started(f"{_BUILDS}{event.name}", f"environment {event.name}: building")
+            self._live.started(f"{_BUILDS}{event.shown}", f"{event.shown}: building")
         else:
-            self._say(f"environment {event.name}: building")
+            self._say(f"{event.shown}: building")
 
     def _built(self, event: EnvironmentBuilt) -> None:
         if self._live:
-            self._live.ended(f"{_BUILDS}{event.name}", counts=False)
+            self._live.ended(f"{_BUILDS}{event.shown}", counts=False)
         if not event.problem:
-            self._say(f"environment {event.name}: built in {seconds_in_words(event.seconds)}")
+            self._say(f"{event.shown}: built in {seconds_in_words(event.seconds)}")
 
     def _fetching(self, event: StepFetching) -> None:
         if self._live:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mlmake.engine.slots import Slots
 from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
@@ -14,6 +14,8 @@ from mlmake.model.step import Step
 
 _GONE = (Cause.INPUT_MISSING, Cause.SCRIPT_MISSING, Cause.SOURCE_MISSING, Cause.VARIABLE_MISSING)
 _IMAGES = ("image", "dockerfile")
+_EQUIPPED = {"local", "ssh"}
+"""Kinds of targets on which environments are made."""
 
 
 def project_token(home: Home) -> str:
@@ -43,7 +45,8 @@ def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> No
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
         environment = project.environments.get(step.spec.environment)
         if not step.spec.delivers:
-            _check_environment(environment, set(_kinds(project, on or step.spec.compute)), where)
+            kinds = set(map(project.kind, project.members(on or step.spec.compute)))
+            _check_environment(environment, kinds, where)
         remote = [output for output in step.outputs if output.location.is_remote]
         if remote and step.spec.in_place:
             raise UsageError(
@@ -68,21 +71,11 @@ def _check_environment(environment: Environment | None, kinds: set[str], where: 
                 f"{where}: environment {environment.name!r} is an image and needs a compute target of kind docker",
                 hint="name one in 'compute', or give the environment a 'python' or 'conda' instead",
             )
-    elif kinds != {"local"}:
+    elif others := kinds - _EQUIPPED:
         raise NotYetError(
-            f"{where}: environment {environment.name!r} can be made on this machine only by this version of mlmake",
-            hint="leave 'environment' out there to run with the python3 of the host",
+            f"{where}: environment {environment.name!r} cannot be made on a target of kind {min(others)!r}",
+            hint=f"name a target of kind {' or '.join(sorted(_EQUIPPED))}, or leave 'environment' out",
         )
-
-
-def _kinds(project: Project, target: str) -> Iterator[str]:
-    """The kinds of a target, or of all members of a pool."""
-    compute = project.computes.get(target)
-    if compute is not None and compute.kind == "pool":
-        for member in compute.options["of"]:
-            yield from _kinds(project, member)
-    else:
-        yield compute.kind if compute else "local"
 
 
 def check_room(steps: Sequence[Step], slots: Slots) -> None:

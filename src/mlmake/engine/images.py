@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from mlmake.engine.installing import Made
 from mlmake.environments.context import Context
 from mlmake.environments.images import Recipe, built, pulled
-from mlmake.errors import UsageError
+from mlmake.errors import HostError, MlmakeError, UsageError
 from mlmake.executors.base import Executor
 from mlmake.model.docker import Ran
 from mlmake.model.project import Environment
@@ -22,6 +23,18 @@ class Engine(Protocol):
     """An executor with containers: it runs the docker program where the engine is."""
 
     def docker(self, argv: Sequence[str], seconds: float) -> Ran: ...
+
+
+def image_at(executor: Executor, environment: Environment, root: str) -> Made:
+    """Have an environment's image on an executor's engine; for any thread."""
+    try:
+        return Made(image=image_of(environment, root, executor))
+    except HostError as error:
+        return Made(error.message, is_lost=True)
+    except MlmakeError as error:
+        return Made(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+    except OSError as error:
+        return Made(f"the image cannot be had: {error}")
 
 
 def image_of(environment: Environment, root: str, executor: Executor) -> str:

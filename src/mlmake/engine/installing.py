@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlmake.environments import probe
+from mlmake.environments import probe, trouble
 from mlmake.environments.base import Ran, Recipe, Run, Tools
 from mlmake.errors import SoftwareError, StoreError
 from mlmake.executors.base import Executor
@@ -18,15 +18,15 @@ from mlmake.state import marks
 from mlmake.state.hashing import hash_file
 from mlmake.state.lock import locked
 from mlmake.state.marks import Mark
+from mlmake.state.softwares import Told
+from mlmake.transports.agent.environments import FOREIGN
 
 _POLL = 0.1
 _RULES = "\u2500\u2502\u2570\u25b6\u00d7 "
 """What uv draws its errors with."""
 _LAST = 20
 """Lines of an installer's words that are told."""
-_FOREIGN = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
-"""Variables by which an installer would put things elsewhere."""
-_PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "UV_NO_PROGRESS": "1", "PYTHONUNBUFFERED": "1"}
+PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "UV_NO_PROGRESS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +52,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How it went: nothing to say if it stands, else why not, with the last words of the installer."""
+    """How it went: nothing to say if it stands, else why not, with the last words of the installer.
+
+    Attributes:
+        is_lost: its target is out of reach.
+        image: the id of an image.
+        told: what a host says of an environment there.
+    """
 
     problem: str = ""
     words: str = ""
+    is_lost: bool = False
+    image: str = ""
+    told: Told | None = None
 
 
 def make(order: Order, root: str, open_executor: Callable[[], Executor], go_on: Callable[[], object]) -> Made:
@@ -69,13 +78,27 @@ def make(order: Order, root: str, open_executor: Callable[[], Executor], go_on: 
             finally:
                 executor.close()
     except SoftwareError as error:
-        hint = f"; {error.hint}" if error.hint else ""
-        return Made(f"environment {order.name} cannot be built: {error.message}{hint}", error.words)
+        return unmade(order.name, error)
     except StoreError as error:
         return Made(error.message)
     except OSError as error:
         return Made(f"environment {order.name} cannot be built: {error.strerror or error} ({error.filename})")
     return Made()
+
+
+def unmade(name: str, error: SoftwareError) -> Made:
+    """Why an environment cannot be had."""
+    hint = f"; {error.hint}" if error.hint else ""
+    return Made(f"environment {name} cannot be built: {error.message}{hint}", error.words)
+
+
+def failed(code: int, said: str, host: str) -> SoftwareError:
+    """An installer's end, with its last words and the next move."""
+    words = _tail(said)
+    last = words.rpartition("\n")[2].strip(_RULES)
+    return SoftwareError(
+        f"its installer ended with exit code {code}: {last}", hint=trouble.move(words, host), words=words
+    )
 
 
 class _Runner:
@@ -87,8 +110,8 @@ class _Runner:
         self._order = order
         self._go_on = go_on
         self._env = {
-            name: value for name, value in os.environ.items() if name not in _FOREIGN and not name.startswith("MLMAKE_")
-        } | _PLAIN
+            name: value for name, value in os.environ.items() if name not in FOREIGN and not name.startswith("MLMAKE_")
+        } | PLAIN
 
     def __call__(self, argv: Sequence[str]) -> Ran:
         log = self._order.log
@@ -114,7 +137,7 @@ def _make(order: Order, run: Run) -> None:
     try:
         tools = _tools(order.recipe, own, run)
         for argv in order.recipe.commands(order.folder, tools):
-            _install(argv, order, run)
+            _install(argv, order, own, run)
         mark = _asked(order, tools, run)
         _check_sources(order)
         marks.write(order.folder, mark)
@@ -136,19 +159,17 @@ def _stands(order: Order, tools: Tools, run: Run) -> bool:
 def _tools(recipe: Recipe, own: Tools, run: Run) -> Tools:
     ran = run(probe.look_for(own.own, recipe.version))
     try:
-        return probe.tools_of(own.own, ran.output)
+        return probe.tools_of(own, ran.output)
     except ValueError as error:
-        raise SoftwareError(f"this machine cannot be asked for its tools: {error}", words=_tail(ran)) from error
+        raise SoftwareError(f"this machine cannot be asked for its tools: {error}", words=_tail(ran.output)) from error
 
 
-def _install(argv: Sequence[str], order: Order, run: Run) -> None:
+def _install(argv: Sequence[str], order: Order, own: Tools, run: Run) -> None:
     with open(order.log, "a", encoding="utf-8") as log:
         log.write(f"$ {shlex.join(argv)}\n")
     ran = run(argv)
     if ran.code != 0:
-        words = _tail(ran)
-        last = words.rpartition("\n")[2].strip(_RULES)
-        raise SoftwareError(f"its installer ended with exit code {ran.code}: {last}", words=words)
+        raise failed(ran.code, ran.output, own.host)
 
 
 def _asked(order: Order, tools: Tools, run: Run) -> Mark:
@@ -172,7 +193,7 @@ def _digest_of(path: str) -> str:
         return ""
 
 
-def _tail(ran: Ran) -> str:
+def _tail(said: str) -> str:
     """The last words of a command."""
-    lines = [line.rstrip() for line in ran.output.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
     return "\n".join(lines[-_LAST:])

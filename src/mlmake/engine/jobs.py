@@ -24,16 +24,16 @@ from mlmake.engine.attempt import (
     unwritten,
 )
 from mlmake.engine.equipping import Equipping
+from mlmake.engine.installing import Made
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.nearness import Nearness
 from mlmake.engine.preparing import Preparing
 from mlmake.engine.settling import Settling
 from mlmake.engine.sharing import Sharing
 from mlmake.engine.slots import Lease, Slots
-from mlmake.engine.starting import Starter, Submitted, image_at, refusal, submitted
+from mlmake.engine.starting import Starter, Submitted, refusal, submitted
 from mlmake.engine.staying import Gathering
 from mlmake.engine.targets import Target, Targets, Watchers
-from mlmake.environments.images import fact
 from mlmake.errors import StoreError
 from mlmake.executors.base import Setting
 from mlmake.home import Home
@@ -75,11 +75,12 @@ class Jobs:
         self._apart = Apart()
         told = replace(setting, is_stopping=lambda: self._cancelling)
         self._targets = Targets(project, told, slots, self._apart, sink, ledger.softwares.note_host)
+        here = self._targets.here
         self._nearness = Nearness(ledger, self._targets)
-        equipping = Equipping(project, ledger, told, self._apart, sink, self._fail_unstarted)
+        self._equipping = Equipping(project, ledger, told, here, self._apart, sink, self._fail_unstarted)
         to = self._make_ready, self._fail_unstarted
         gathering = Gathering(ledger, self._targets, self._home, self._apart)
-        self._preparing = Preparing(ledger, sharing, equipping, gathering, self._apart, sink, *to)
+        self._preparing = Preparing(ledger, sharing, self._equipping, gathering, self._apart, sink, *to)
         self._settling = Settling(
             project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
         )
@@ -193,13 +194,11 @@ class Jobs:
 
     def _start(self, queued: Queued, target: Target, lease: Lease) -> None:
         step = queued.step
-        environment = self._project.environments.get(step.spec.environment)
-        if target.executor.traits.containers and environment and environment.name not in target.images:
-            work = partial(image_at, target, environment, self._home.root)
-            self._apart.do(work, partial(self._imaged, queued, target, lease), is_slow=True)
+        if not self._equipping.is_equipped(step, target):
+            self._equipping.equip_at(step, target, partial(self._equipped, queued, target, lease))
             return
         try:
-            before = self._ledger.look(step)
+            before = self._ledger.look(step, target.name)
             lacking = before.fingerprint.unbuilt or self._ledger.needs(step) or self._ledger.strays(step, target.name)
         except StoreError as error:
             target.slots.give(lease)
@@ -224,16 +223,16 @@ class Jobs:
         else:
             self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
 
-    def _imaged(self, queued: Queued, target: Target, lease: Lease, told: Submitted) -> None:
-        """Go on with a step when its image is there; the id is one of its facts."""
-        if told.problem or self._cancelling:
-            target.slots.give(lease)
-            outcome = Outcome.CANCELLED if self._cancelling else Outcome.FAILED
-            self._fail_unstarted(queued, told.problem or "cancelled", outcome)
+    def _equipped(self, queued: Queued, target: Target, lease: Lease, made: Made) -> None:
+        """Go on with a step when its software is there; what that is, is one of its facts."""
+        if not made.problem and not self._cancelling:
+            self._start(queued, target, lease)
             return
-        target.images[queued.step.spec.environment] = told.handle
-        self._ledger.softwares.note_image(queued.step.spec, fact(told.handle))
-        self._start(queued, target, lease)
+        target.slots.give(lease)
+        if self._cancelling:
+            self._fail_unstarted(queued, made.problem or "cancelled", Outcome.CANCELLED)
+        elif not (made.is_lost and self._moved(queued, target, made.problem)):
+            self._fail_unstarted(queued, f"{made.problem}\n{made.words}".rstrip())
 
     def _submitted(self, attempt: Attempt, job: Job, told: Submitted) -> None:
         if told.problem:
@@ -243,7 +242,7 @@ class Jobs:
                 self._ledger.lose(attempt.step)
             if self._cancelling:
                 self._settling.end_badly(attempt.step_run, attempt.step, Outcome.CANCELLED, told.problem)
-            elif not (told.is_lost and self._moved(attempt, told.problem)):
+            elif not (told.is_lost and self._moved(attempt.queued, attempt.target, told.problem)):
                 self._fail_unstarted(attempt.queued, told.problem)
             return
         attempt.handle, attempt.deadline = told.handle, deadline(attempt.step)
@@ -255,13 +254,13 @@ class Jobs:
         if self._cancelling:
             attempt.cancel(0)
 
-    def _moved(self, attempt: Attempt, problem: str) -> bool:
-        """Start an attempt again on another member of its pool; False if there is none."""
-        self._targets.drop(attempt.target, problem)
-        if not self._targets.of(attempt.step) or self._cancelling:
+    def _moved(self, queued: Queued, target: Target, problem: str) -> bool:
+        """Start a step again on another member of its pool; False if there is none."""
+        self._targets.drop(target, problem)
+        if not self._targets.of(queued.step) or self._cancelling:
             return False
-        self._sink(Noticed(f"{self._project.shown(attempt.step.id)} starts again elsewhere: {problem}"))
-        self._enqueue(attempt.queued)
+        self._sink(Noticed(f"{self._project.shown(queued.step.id)} starts again elsewhere: {problem}"))
+        self._enqueue(queued)
         return True
 
     def _follow(self, attempt: Attempt) -> None:
@@ -323,7 +322,7 @@ class Jobs:
         attempt.note_use(finished)
         if self._cancelling:
             self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
-        elif finished.is_lost and self._moved(attempt, finished.problem):
+        elif finished.is_lost and self._moved(attempt.queued, attempt.target, finished.problem):
             discarded(attempt, "")
         elif attempt.timed_out:
             self._settling.failed(

@@ -87,7 +87,7 @@ class Ledger:
         self.digests = Digests(connection, whole=whole, elsewhere=self._elsewhere)
         self.records = Records(connection, whole=whole)
         self.runs = Runs(connection)
-        self.fingerprints = Fingerprints(project, self.digests, connection)
+        self.fingerprints = Fingerprints(project, self.digests, connection, self._ran_at)
         self.softwares = self.fingerprints.softwares
         self._remotes = self.fingerprints.remotes
         self.cache = Cache(self._home, project.cache, connection)
@@ -103,14 +103,18 @@ class Ledger:
         """Why a step must run now that all before it are settled; () if it is fresh."""
         return self._assessor.reasons(step)
 
-    def look(self, step: Step) -> Moment:
-        """A step's facts right now, to be taken just before it starts and when it has ended."""
+    def look(self, step: Step, target: str = "") -> Moment:
+        """A step's facts right now, to be taken just before it starts on a target and when it has ended there."""
         self.fingerprints.look_again()
-        fingerprint = self.fingerprints.of(step)
+        fingerprint = self.fingerprints.of(step, target=target)
         stamps = {f"input {name}": tuple(map(self._stamp, paths)) for name, paths in fingerprint.paths.items()}
         code = [name for name in fingerprint.facts if name.startswith("code ")]
         stamps |= {name: (self._stamp(os.path.join(self._root, name.removeprefix("code "))),) for name in code}
         return Moment(fingerprint, stamps)
+
+    def _ran_at(self, step: str) -> str:
+        record = self.records.get(step)
+        return record.target if record else ""
 
     def _stamp(self, path: str) -> tuple[int, ...]:
         """What `stat` says of a file, or of all in a folder: an edit that was taken back leaves the same content."""
@@ -253,6 +257,7 @@ class Ledger:
             outputs=outputs,
             finished=ended,
             seconds=seconds,
+            target=before.fingerprint.target,
         )
         done = replace(
             step_run,
@@ -323,7 +328,7 @@ class Ledger:
     def _facts_read(self, step: Step, before: Moment) -> tuple[Mapping[str, str], tuple[str, ...]]:
         """The facts for the record: what was read, or a mark where a file was written under the running step."""
         self.digests.look_again()
-        after = self.look(step)
+        after = self.look(step, before.fingerprint.target)
         old, new = before.fingerprint.facts, after.fingerprint.facts
         edited = tuple(
             name

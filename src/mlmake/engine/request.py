@@ -79,15 +79,26 @@ def job_for(
     )
 
 
-def shipped_job(job: Job, call: Call, environment: Environment | None, timeout: float = 0.0) -> Job:
-    """A job as it goes elsewhere: of this machine's environment, it takes along what its own names."""
+def shipped_job(
+    job: Job,
+    call: Call,
+    environment: Environment | None,
+    software: Mapping[str, str | None],
+    timeout: float = 0.0,
+) -> Job:
+    """A job as it goes elsewhere: of this machine's variables it takes along what its environment names.
+
+    `software` are those of the environment there.
+    """
     named = environment.variables if environment else ()
-    own = {"PYTHONUNBUFFERED": "1", **_of_ours(named), **variables(call)}
-    secrets = _of_ours(environment.secrets if environment else ())
+    there = {name: value for name, value in software.items() if value is not None}
+    own = {"PYTHONUNBUFFERED": "1", **there, **of_ours(named), **variables(call)}
+    secrets = of_ours(environment.secrets if environment else ())
     return replace(job, env=own, secrets=secrets, folder="", timeout=timeout)
 
 
-def _of_ours(names: Sequence[str]) -> dict[str, str]:
+def of_ours(names: Sequence[str]) -> dict[str, str]:
+    """These variables, as far as they are set here."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,12 +15,14 @@ from mlmake.model.step import Step
 from mlmake.state.digests import Digests
 from mlmake.state.elsewhere import Away
 from mlmake.state.fingerprint import Fingerprint
+from mlmake.state.hashing import hash_file
 from mlmake.state.objects import parsed
 
 SEARCH = ("src", "steps", ".")
 """Folders of a project that its steps import from."""
 _OUTSIDE = f"{FOLDER}/outside"
 """Where a job finds what lies outside the project here, such as a datastore's folder."""
+_LEFT_OUT = {FOLDER, ".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,31 @@ def _left(inside: str, away: Away) -> Iterator[Cargo]:
 def _cargo(inside: str, path: str, digest: str) -> Cargo:
     status = os.stat(path)
     return Cargo(inside, path, digest, status.st_size, bool(status.st_mode & 0o100))
+
+
+def project_files(root: str, below: str = ".") -> list[str]:
+    """The files of a project, or of a folder in it, relative to its root: in git, those that git does not ignore."""
+    try:
+        asked = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", below],
+            cwd=root,
+            check=True,
+            capture_output=True,
+        )
+        names = [os.fsdecode(name) for name in asked.stdout.split(b"\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        names = list(_walked(root, below))
+    return sorted(name for name in dict.fromkeys(names) if os.path.isfile(os.path.join(root, name)))
+
+
+def cargo_of(root: str, name: str) -> Cargo:
+    """A file of a project, as it is now. Raises OSError."""
+    path = os.path.join(root, name)
+    digest, size = hash_file(path)
+    return Cargo(name, path, digest, size, os.access(path, os.X_OK))
+
+
+def _walked(root: str, below: str) -> Iterator[str]:
+    for folder, inside, names in os.walk(os.path.join(root, below)):
+        inside[:] = [name for name in inside if name not in _LEFT_OUT]
+        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)

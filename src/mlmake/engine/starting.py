@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mlmake.engine.attempt import Attempt, Queued
-from mlmake.engine.images import image_of
 from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for, shipped_job
 from mlmake.engine.shipping import Places, shipment
@@ -18,11 +17,11 @@ from mlmake.engine.slots import Lease
 from mlmake.engine.staging import Spares, stage
 from mlmake.engine.staying import Staying
 from mlmake.engine.targets import Target
-from mlmake.environments.base import Software
-from mlmake.errors import HostError, LostContent, MlmakeError
+from mlmake.environments.base import Installed, Software
+from mlmake.errors import HostError, LostContent
 from mlmake.home import Home
 from mlmake.model.job import Job
-from mlmake.model.project import Environment, Project
+from mlmake.model.project import Project
 from mlmake.model.reason import Cause
 from mlmake.model.run import Outcome, StepRun
 from mlmake.state.cache import key_of_facts
@@ -76,13 +75,13 @@ class Starter:
         """The job of an attempt, as this machine would run it."""
         paths = attempt.before.fingerprint.paths
         outputs = attempt.stage.outputs
-        software = self._ledger.softwares.of(attempt.step.spec)
+        software = self._ledger.softwares.of(attempt.step.spec, target.name)
         python = software.python
         if not target.is_here:
             streamed = attempt.step.spec.streamed
             paths = {name: each if name in streamed else self._inside(each) for name, each in paths.items()}
             outputs = dict(zip(outputs, self._inside(tuple(outputs.values())), strict=True))
-            python = target.python
+            python = software.python if isinstance(software, Installed) else target.python
         call = call_for(attempt.step, paths, outputs, self._project.root, python)
         job = job_for(
             self._project,
@@ -96,9 +95,11 @@ class Starter:
         if target.is_here:
             return job
         environment = self._project.environments.get(attempt.step.spec.environment)
-        goes = shipped_job(job, call, environment, attempt.step.spec.timeout)
+        found = software.variables({"PATH": target.path})
+        goes = shipped_job(job, call, environment, found, attempt.step.spec.timeout)
         image = target.images.get(attempt.step.spec.environment, "")
-        return replace(goes, image=image, gpus=attempt.lease.gpus)
+        key = software.recipe.key if isinstance(software, Installed) else ""
+        return replace(goes, image=image, environment=key, gpus=attempt.lease.gpus)
 
     def _environment(self, software: Software) -> Mapping[str, str]:
         """What steps of one environment find in theirs: worked out once, as it is the same for thousands of them."""
@@ -147,18 +148,6 @@ def submitted(target: Target, job: Job) -> Submitted:
         return Submitted("", error.message, is_lost=True)
     except OSError as error:
         return Submitted("", refusal(job, error))
-
-
-def image_at(target: Target, environment: Environment, root: str) -> Submitted:
-    """The id of an image, as a handle, had on a target; for any thread."""
-    try:
-        return Submitted(image_of(environment, root, target.executor))
-    except HostError as error:
-        return Submitted("", error.message, is_lost=True)
-    except MlmakeError as error:
-        return Submitted("", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
-    except OSError as error:
-        return Submitted("", f"the image cannot be had: {error}")
 
 
 def refusal(job: Job, error: OSError) -> str:

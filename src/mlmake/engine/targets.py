@@ -28,8 +28,10 @@ class Target:
 
     Attributes:
         python: the interpreter there.
+        path: where programs are looked for there.
         problem: why it cannot be used.
         images: environment -> id of its image, as far as this build has asked for it.
+        equipped: keys of environments that stand there, likewise.
         holds: digests of inputs and outputs that it was given or has written.
     """
 
@@ -37,10 +39,12 @@ class Target:
     executor: Executor
     slots: Slots
     python: str = ""
+    path: str = ""
     is_open: bool = False
     problem: str = ""
     is_opening: bool = False
     images: dict[str, str] = field(default_factory=dict)
+    equipped: set[str] = field(default_factory=set)
     holds: set[str] = field(default_factory=set)
 
     @property
@@ -108,7 +112,7 @@ class Targets:
 
     def executor(self, name: str) -> Executor:
         """That of a target which is no pool; it connects when it is asked for something."""
-        return self._of(name)[0].executor
+        return self._of(name).executor
 
     def drop(self, target: Target, problem: str) -> None:
         """Use a target no more."""
@@ -140,17 +144,15 @@ class Targets:
             target.executor.close()
 
     def _wanted(self, step: Step) -> list[Target]:
-        return self._of(self._setting.on or step.spec.compute)
+        return [self._of(name) for name in self._project.members(self._setting.on or step.spec.compute)]
 
-    def _of(self, name: str) -> list[Target]:
-        compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))
-        if compute.kind == "pool":
-            return [target for member in compute.options["of"] for target in self._of(member)]
+    def _of(self, name: str) -> Target:
         if name not in self._targets:
+            compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))
             own = replace(self._setting, token=f"{self._setting.token}:{name}")  # its jobs are numbered anew
             executor = EXECUTORS.load(compute.kind).of(compute, own)
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
-        return [self._targets[name]]
+        return self._targets[name]
 
     def _is_decided(self, step: Step) -> bool:
         """A target has what a step asks for, or none is left that could have it."""
@@ -185,7 +187,7 @@ class Targets:
         else:
             compute = self._project.computes[target.name]
             target.slots = Slots(_offers(compute, hello))
-            target.python = str(hello.get("python", ""))
+            target.python, target.path = str(hello.get("python", "")), str(hello.get("path", ""))
             self._note(target.name, str(hello.get("software", "")))
             target.is_open = True
         decided = [each for each in self._waiting if self._is_decided(each[0])]

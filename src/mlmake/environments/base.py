@@ -41,6 +41,9 @@ class Facts:
         files: absolute paths of all files that decided, also of those that would if they were there.
         listings: folders whose names decided -> these names.
         globs: (folder, pattern) -> what it matched.
+        folders: absolute paths of packages that it is made from and that are folders.
+        links: absolute paths of folders that hold packages to choose from.
+        editable: paths of packages that run from where they stand, relative to the project.
     """
 
     values: Mapping[str, str]
@@ -53,6 +56,9 @@ class Facts:
     files: tuple[str, ...] = ()
     listings: Mapping[str, list[str]] = field(default_factory=dict)
     globs: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    editable: tuple[str, ...] = ()
 
 
 class Software(Protocol):
@@ -78,12 +84,14 @@ class Tools:
 
     Attributes:
         own: a Python that runs scripts of ours.
+        host: what people call the host.
         python: the Python that was asked for.
         pythons: versions of all that were found while it was looked for.
         conda: micromamba, mamba or conda.
     """
 
     own: str
+    host: str = "this machine"
     python: str = ""
     pythons: tuple[str, ...] = ()
     uv: str = ""
@@ -180,7 +188,10 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
-    """An environment in a folder of its own, as it is now: made, or not yet."""
+    """An environment in a folder of its own, as it is now: made, or not yet.
+
+    On a host it is as that last told; until then its folder is not known.
+    """
 
     recipe: Recipe
     folder: str

@@ -42,7 +42,7 @@ class Conda:
     def commands(self, folder: str, tools: Tools) -> tuple[Argv, ...]:
         if not tools.conda:
             raise SoftwareError(
-                "no micromamba, mamba or conda on this machine",
+                f"no micromamba, mamba or conda on {tools.host}",
                 hint="install one of them (micromamba is a single file), or use 'python' with 'packages'",
             )
         is_listed = self.file.endswith((".yml", ".yaml")) and os.path.basename(tools.conda) != "micromamba"

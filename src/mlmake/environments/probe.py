@@ -7,6 +7,7 @@ there. Both print one line of JSON.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from mlmake.environments.base import Argv, Tools
 
@@ -122,13 +123,13 @@ def look_for(own: str, version: str) -> Argv:
     return (own, "-I", "-c", _TOOLS, version)
 
 
-def tools_of(own: str, said: str) -> Tools:
-    """What was found. Raises ValueError."""
+def tools_of(own: Tools, said: str) -> Tools:
+    """What was found beside our own Python. Raises ValueError."""
     lines = said.strip().splitlines() or [""]
     try:
         told = json.loads(lines[-1])
-        return Tools(
-            own=own,
+        return replace(
+            own,
             python=str(told["python"]),
             pythons=tuple(map(str, told["pythons"])),
             uv=str(told["uv"]),

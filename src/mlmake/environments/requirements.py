@@ -13,12 +13,14 @@ PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@$]+@")
 """A password in a URL. `${TOKEN}` is none: the installer fills it from its environment."""
 _LISTS = ("-r", "--requirement", "-c", "--constraint")
 _EDITABLE = ("-e", "--editable")
+_LINKS = ("-f", "--find-links")
 _TAIL = re.compile(r"\s*(;|\s--?\w).*$|\[[^\]]*\]\s*$")
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2")
 
 
 class Named(NamedTuple):
-    """What requirements name: paths of further files, relative to this one; of packages, relative to the project.
+    """What requirements name: paths of further files, relative to this one; of packages, relative to the project; of
+    folders that hold packages.
 
     Where a password stands in them, they are secret.
     """
@@ -26,6 +28,7 @@ class Named(NamedTuple):
     lists: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     is_secret: bool = False
 
 
@@ -40,6 +43,7 @@ def named_by(lines: Iterable[str]) -> Named:
     lists: list[str] = []
     packages: list[str] = []
     editable: list[str] = []
+    links: list[str] = []
     for line in lines:
         words = line.strip().removeprefix("- ").strip().strip("\"'")
         option, value = _option(words)
@@ -47,9 +51,11 @@ def named_by(lines: Iterable[str]) -> Named:
             lists.append(value)
         elif option in _EDITABLE:
             editable += _paths(value)
+        elif option in _LINKS and "://" not in value:
+            links.append(value)
         elif not option:
             packages += _paths(words)
-    return Named(tuple(lists), tuple(packages), tuple(editable))
+    return Named(tuple(lists), tuple(packages), tuple(editable), tuple(links))
 
 
 def _option(words: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ class Venv:
             install = (self.python(folder), "-m", "pip", "install", "--disable-pip-version-check", "--no-input")
         else:
             raise SoftwareError(
-                f"no Python {self.version} on this machine; found {', '.join(tools.pythons) or 'none'}",
+                f"no Python {self.version} on {tools.host}; found {', '.join(tools.pythons) or 'none'}",
                 hint="install it, or uv, which fetches it, or name another version in 'python'",
             )
         words = tuple(self._words())

@@ -30,6 +30,8 @@ PATIENCE = 300.0
 """Seconds for which a host that is out of reach is tried again."""
 _ROUNDS = 4
 """How often what a host lacks is sent to it, before it is told that it keeps nothing."""
+_LOOK = 0.1
+_GRACE = 5.0
 _LAST_ERRANDS = 2.0
 """Seconds for what is still to be said when all is over."""
 
@@ -141,6 +143,27 @@ class HostExecutor:
         )
         return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
 
+    def environment(self, key: str, probe: Sequence[str], traces: Sequence[str]) -> str:
+        """What an environment on the host says of itself, asked with `probe`; "" if it does not stand.
+
+        As long as the conversation lasts nobody removes it. Raises OSError, HostError.
+        """
+        return str(self._control.ask("environment", json.dumps(probe).encode(), key=key, traces=list(traces))["said"])
+
+    def follow(self, job: Job, go_on: Callable[[], object]) -> Finished:
+        """Run a job to its end, beside those of `wait`; what `go_on` raises ends it. Raises OSError, HostError."""
+        handle = self.submit(job)
+        try:
+            while (finished := self._end_of(handle, _LOOK)) is None:
+                go_on()
+            return finished
+        except BaseException:
+            self.cancel(handle, _GRACE)
+            self._end_of(handle, 2 * _GRACE)
+            raise
+        finally:
+            self.forget(handle)
+
     def read_log(self, handle: str, offset: int) -> bytes:
         try:
             with open(self._logs[handle], "rb") as file:
@@ -175,6 +198,7 @@ class HostExecutor:
             "is_new": is_new,
             "question": uuid.uuid4().hex,
             "step": job.name,
+            "environment": job.environment,
         }
 
     def ending(self, head: Head) -> Finished:
@@ -191,6 +215,11 @@ class HostExecutor:
         )
 
     # To the host.
+
+    def _end_of(self, handle: str, seconds: float) -> Finished | None:
+        with self._news:
+            self._news.wait_for(lambda: handle in self._finished, seconds)
+            return self._finished.pop(handle, None)
 
     def _ship(self, shipment: Shipment, spec: bytes) -> None:
         """Send what the host lacks of a job, until it has all of it and starts the job. Raises OSError, HostError."""

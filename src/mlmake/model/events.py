@@ -47,10 +47,15 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentBuilding:
-    """An environment that steps wait for is being built. `log` is relative to the project's root."""
+    """An environment that steps wait for is being built on a target. `log` is relative to the project's root."""
 
     name: str
     log: str
+    target: str = "local"
+
+    @property
+    def shown(self) -> str:
+        return _shown(self.name, self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,15 @@ class EnvironmentBuilt:
     name: str
     seconds: float
     problem: str = ""
+    target: str = "local"
+
+    @property
+    def shown(self) -> str:
+        return _shown(self.name, self.target)
+
+
+def _shown(environment: str, target: str) -> str:
+    return f"environment {environment}" + ("" if target == "local" else f" on {target}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Job:
         resources: what the target sets aside for it.
         gpus: those that it may use, by index.
         image: id of the image that it runs in, where its target has containers.
+        environment: key of the environment that it runs in, where that was made on a host.
         timeout: seconds after which it is ended where it runs, even if nobody watches; 0 for none.
         secrets: variables that no file may hold and nobody may see.
         shipment: what goes along, where the target does not share this machine's disk.
@@ -85,6 +86,7 @@ class Job:
     resources: Resources = Resources()
     gpus: tuple[int, ...] = ()
     image: str = ""
+    environment: str = ""
     timeout: float = 0.0
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     shipment: Shipment | None = None

@@ -80,6 +80,18 @@ class Project:
     steps: Mapping[str, Step] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
 
+    def members(self, target: str) -> tuple[str, ...]:
+        """The targets behind a name: of a pool all in it, else itself."""
+        compute = self.computes.get(target)
+        if compute is None or compute.kind != "pool":
+            return (target,)
+        return tuple(name for member in compute.options["of"] for name in self.members(member))
+
+    def kind(self, target: str) -> str:
+        """The kind of a target that is no pool; one without a table is this machine."""
+        compute = self.computes.get(target)
+        return compute.kind if compute else "local"
+
     def shown(self, step: str) -> str:
         """A step's id as people write it: without its pipeline where there is only one."""
         return step.partition(".")[2] if len(self.pipelines) == 1 else step

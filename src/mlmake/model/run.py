@@ -51,6 +51,7 @@ class Record:
         outputs: what the run wrote.
         finished: seconds since the epoch.
         seconds: how long it ran.
+        target: where, as its software is that of the facts; "" where that was not remembered.
     """
 
     step: str
@@ -60,6 +61,7 @@ class Record:
     outputs: tuple[Item, ...]
     finished: float
     seconds: float
+    target: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,22 +7,19 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from mlmake.engine.request import environment_for
-from mlmake.engine.shipping import SEARCH
+from mlmake.engine.shipping import SEARCH, cargo_of, project_files
 from mlmake.environments.system import System
 from mlmake.errors import UsageError, nearest
 from mlmake.executors.base import Executor, Setting
-from mlmake.home import FOLDER
-from mlmake.model.job import Cargo, Job, Shipment
+from mlmake.model.job import Job, Shipment
 from mlmake.model.project import Compute, Project
 from mlmake.registry import EXECUTORS
-from mlmake.state.hashing import hash_file
 
 _POLL = 0.1
 _GRACE = 5.0
-_LEFT_OUT = {FOLDER, ".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "node_modules"}
 
 Say = Callable[[bytes], None]
 
@@ -46,21 +43,6 @@ def run(project: Project, on: str, argv: Sequence[str], outputs: Sequence[str], 
             executor.close()
 
 
-def project_files(root: str) -> list[str]:
-    """The files of a project, relative to its root: where it is in git, those that git does not ignore."""
-    try:
-        asked = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=root,
-            check=True,
-            capture_output=True,
-        )
-        names = [os.fsdecode(name) for name in asked.stdout.split(b"\0") if name]
-    except (OSError, subprocess.CalledProcessError):
-        names = list(_walked(root))
-    return sorted(name for name in dict.fromkeys(names) if os.path.isfile(os.path.join(root, name)))
-
-
 def _target(project: Project, on: str) -> Compute:
     """The target of that name, of a pool its first member. Raises UsageError."""
     if on == "local":
@@ -82,7 +64,7 @@ def _here(project: Project, argv: Sequence[str]) -> int:
 def _there(executor: Executor, root: str, argv: Sequence[str], outputs: Sequence[str], log: str, say: Say) -> int:
     shipment = Shipment(
         name=f"run-{uuid.uuid4().hex}",
-        files=tuple(_cargo(root, name) for name in project_files(root)),
+        files=tuple(cargo_of(root, name) for name in project_files(root)),
         folders=tuple(dict.fromkeys(filter(None, map(os.path.dirname, outputs)))),
         outputs={path: os.path.join(root, path) for path in outputs},
         search=SEARCH,
@@ -117,15 +99,3 @@ def _followed(executor: Executor, handle: str, log: str, say: Say) -> int:
             if ended[0].problem:
                 raise OSError(0, ended[0].problem)
             return ended[0].exit_code
-
-
-def _cargo(root: str, name: str) -> Cargo:
-    path = os.path.join(root, name)
-    digest, size = hash_file(path)
-    return Cargo(name, path, digest, size, os.access(path, os.X_OK))
-
-
-def _walked(root: str) -> Iterator[str]:
-    for folder, inside, names in os.walk(root):
-        inside[:] = [name for name in inside if name not in _LEFT_OUT]
-        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)

@@ -65,6 +65,7 @@ _ADDED = {
     """,
     4: """
         ALTER TABLE step_runs ADD COLUMN gpu_memory INTEGER DEFAULT 0;
+        ALTER TABLE records ADD COLUMN target TEXT DEFAULT '';
         CREATE TABLE away (path TEXT PRIMARY KEY, target TEXT, entries TEXT, digest TEXT, size INTEGER) WITHOUT ROWID
     """,
 }

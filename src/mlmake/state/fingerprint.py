@@ -56,6 +56,7 @@ class Fingerprint:
         sources: the same of the files that the environment is made from, for `why`.
         unbuilt: names of facts that only an environment will tell that is not built yet.
         texts: digest -> text behind the value of a fact.
+        target: the compute target whose software this is.
     """
 
     facts: Mapping[str, str]
@@ -68,6 +69,7 @@ class Fingerprint:
     sources: Mapping[str, str] = field(default_factory=dict)
     unbuilt: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,16 @@ class _Static(NamedTuple):
 class Fingerprints:
     """Looks at a project's files and says each step's facts."""
 
-    def __init__(self, project: Project, digests: Digests, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        project: Project,
+        digests: Digests,
+        connection: sqlite3.Connection,
+        ran_at: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """`ran_at` tells for the id of a step on which target it last ran well, "" if that is not known."""
         self._project = project
+        self._ran_at = ran_at
         self._home = Home(project.root)
         self.remotes = Remotes(project.datastores, connection)
         self._digests = digests
@@ -109,7 +119,7 @@ class Fingerprints:
         self._names = _known_imports(connection)
         self._new_names: dict[str, tuple[str, ...]] = {}
         self._declared: dict[int, Declared] = {}
-        self._static: dict[int, _Static] = {}
+        self._static: dict[tuple[int, str], _Static] = {}
         self._matches: dict[tuple[str, str], list[str]] = {}
         self._expected: dict[str, Digest] = {}
         self._closure = self._new_closure()
@@ -122,9 +132,13 @@ class Fingerprints:
         self.remotes.look_again()
         self._closure = self._new_closure()
 
-    def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True) -> Fingerprint:
-        """The facts of a step; inputs made by a step that is not final are left out."""
-        static = self._of_spec(step.spec)
+    def of(self, step: Step, is_final: Callable[[str], bool] = lambda _: True, target: str = "") -> Fingerprint:
+        """The facts of a step; inputs made by a step that is not final are left out.
+
+        Its software is that of a compute target: of the one that is named, else of the one on which the step last ran.
+        """
+        target = target or self._target(step)
+        static = self._of_spec(step.spec, target)
         facts = dict(static.facts)
         missing = list(static.missing)
         pending: dict[str, None] = {}
@@ -155,6 +169,7 @@ class Fingerprints:
             sources=static.software.shown,
             unbuilt=static.software.unknown,
             texts=static.software.texts,
+            target=target,
         )
 
     def expect(self, path: str, digest: Digest) -> None:
@@ -175,7 +190,7 @@ class Fingerprints:
     def watched(self, step: Step) -> Watched:
         """What decided when `of` last looked at a step."""
         declared = self._declared_by(step.spec)
-        static = self._of_spec(step.spec)
+        static = self._of_spec(step.spec, self._target(step))
         software = static.software
         files = [*static.code, *declared.mentioned, *software.files]
         globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
@@ -197,15 +212,19 @@ class Fingerprints:
 
     # Facts that all combinations of a matrix share.
 
-    def _of_spec(self, spec: StepSpec) -> _Static:
-        known = self._static.get(id(spec))
+    def _target(self, step: Step) -> str:
+        """Where a step ran; where it would, if it never did."""
+        return self._ran_at(step.id) or self._project.members(step.spec.compute)[0]
+
+    def _of_spec(self, spec: StepSpec, target: str) -> _Static:
+        known = self._static.get((id(spec), target))
         if known is None:
-            known = self._static[id(spec)] = self._look_at_spec(spec)
+            known = self._static[id(spec), target] = self._look_at_spec(spec, target)
         return known
 
-    def _look_at_spec(self, spec: StepSpec) -> _Static:
+    def _look_at_spec(self, spec: StepSpec, target: str) -> _Static:
         declared = self._declared_by(spec)
-        software = _NO_SOFTWARE if spec.delivers else self.softwares.of(spec).facts
+        software = _NO_SOFTWARE if spec.delivers else self.softwares.of(spec, target).facts
         facts = {**declared.facts, **software.values}
         missing = list(software.missing)
         code = {}

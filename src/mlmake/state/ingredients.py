@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import xxhash
@@ -33,6 +33,9 @@ class Found:
         missing: files that pipelines.toml names and that are not there.
         files: absolute paths of all that decided, also of those that would if they were there.
         globs: (folder, pattern) -> what it matched.
+        folders: absolute paths of packages that are folders.
+        links: absolute paths of folders that hold packages to choose from.
+        editable: paths of packages that run from where they stand, relative to the project.
     """
 
     contents: dict[str, str] = field(default_factory=dict)
@@ -41,6 +44,9 @@ class Found:
     missing: list[Reason] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     globs: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    editable: list[str] = field(default_factory=list)
 
 
 class Ingredients:
@@ -105,6 +111,12 @@ class Ingredients:
         for folder in map(os.path.normpath, named.packages):
             for path in self._code_in(folder, found):
                 self._add(f"package {path}", path, found)
+        found.folders += self._folders(named.packages)
+        found.links += self._folders(named.links)
+        found.editable += named.editable
+
+    def _folders(self, paths: Iterable[str]) -> Iterator[str]:
+        return filter(os.path.isdir, (os.path.join(self._root, os.path.normpath(path)) for path in paths))
 
     def _code_in(self, folder: str, found: Found) -> Iterator[str]:
         base = os.path.join(self._root, folder)

@@ -16,7 +16,7 @@ _TEXT_LIMIT = 1 << 18
 """Longer code is kept by digest only: nobody reads a diff of a quarter of a megabyte."""
 
 
-_SELECT = "SELECT step, run, finished, seconds, facts, inputs, outputs FROM records"
+_SELECT = "SELECT step, run, finished, seconds, facts, inputs, outputs, target FROM records"
 
 
 class Records:
@@ -52,7 +52,7 @@ class Records:
         """Write a record; call it inside a transaction."""
         self._rows[record.step] = record
         self._connection.execute(
-            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.step,
                 record.run,
@@ -61,6 +61,7 @@ class Records:
                 json.dumps(dict(record.facts)),
                 json.dumps({name: encode_items(items) for name, items in record.inputs.items()}),
                 json.dumps(encode_items(record.outputs)),
+                record.target,
             ),
         )
 
@@ -97,7 +98,7 @@ def decode_items(rows: Iterable[list[object]]) -> tuple[Item, ...]:
 
 
 def _decoded(row: tuple[object, ...]) -> Record:
-    step, run, finished, seconds, facts, inputs, outputs = row
+    step, run, finished, seconds, facts, inputs, outputs, target = row
     return Record(
         step=str(step),
         run=int(run),  # type: ignore[call-overload]
@@ -106,6 +107,7 @@ def _decoded(row: tuple[object, ...]) -> Record:
         facts=dict(json.loads(str(facts)).items()),
         inputs={name: decode_items(items) for name, items in json.loads(str(inputs)).items()},
         outputs=decode_items(json.loads(str(outputs))),
+        target=str(target),
     )
 
 

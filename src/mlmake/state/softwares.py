@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
-from mlmake.environments.base import Facts, Installed, Ran, Recipe, Software, Tools, key_of
+from mlmake.environments.base import Facts, Installed, Ran, Recipe, Resolved, Software, Tools, key_of
 from mlmake.environments.image import Image
 from mlmake.environments.system import Hosted, System
 from mlmake.home import Home
@@ -34,49 +35,60 @@ _PATIENCE = 60.0
 class Softwares:
     """Looks at environments without making any; one instance lives for one command.
 
-    Steps are told apart by compute target and environment. Today every step runs on this machine, where an
-    environment is the same for all.
+    What is on a host is taken from what it said when it was last asked: to judge a step nobody connects.
     """
 
     def __init__(self, project: Project, digests: Digests) -> None:
         self._root = project.root
         self._home = Home(project.root)
+        self._project = project
         self._environments = project.environments
-        self._hosts = {name for name, compute in project.computes.items() if compute.kind == "ssh"}
         self._digests = digests
         self._ingredients = Ingredients(project.root, digests)
         self._system = System()
         self._found: dict[tuple[str, str], Software] = {}
         self._marks: dict[str, _Known] = {}
+        self._told: dict[str, tuple[str, Told | None]] = {}
         self._listings: dict[str, tuple[tuple[int, int, int], list[str]]] = {}
 
     def folders(self) -> set[str]:
         """Where the environments of pipelines.toml are, or would be, and what is known of images."""
-        found = [self._look(environment) for environment in self._environments.values()]
+        found = [self._look(environment, "") for environment in self._environments.values()]
         return {_folder_of(each) for each in found}
 
     def look_again(self) -> None:
         """Forget what was seen, as time has passed."""
         self._found.clear()
 
-    def of(self, spec: StepSpec) -> Software:
-        """The software that a step runs in, as it is now."""
-        is_system = spec.environment not in self._environments
-        if spec.delivers or (is_system and spec.compute not in self._hosts):
+    def of(self, spec: StepSpec, target: str) -> Software:
+        """The software that a step runs in on a target, as it is now or, on a host, as that last told."""
+        environment = self._environments.get(spec.environment)
+        host = target if self._is_host(target) else ""
+        if spec.delivers or (environment is None and not host):
             return self._system
-        key = spec.compute, spec.environment
-        found = self._found.get(key)
+        found = self._found.get((host, spec.environment))
         if found is None:
-            looked = self._hosted(spec.compute) if is_system else self._look(self._environments[spec.environment])
-            found = self._found[key] = looked
+            looked = self._look(environment, host) if environment else self._hosted(host)
+            found = self._found[host, spec.environment] = looked
         return found
 
     def note_host(self, name: str, told: str) -> None:
         """Remember what a host says of its own software. Raises OSError."""
-        place = self._home.target(name)
-        if name in self._hosts and self._hosted(name).told != told:
-            _write(place, told)
+        if self._is_host(name) and self._hosted(name).told != told:
+            _write(self._home.target(name), told)
             self.look_again()
+
+    def note_environment(self, host: str, key: str, told: Told) -> None:
+        """Remember what a host says of an environment there. Raises OSError."""
+        if self._told_of(host, key) != told:
+            _write(self._home.target(host, key), told.text)
+            self.look_again()
+
+    def _is_host(self, target: str) -> bool:
+        """Whether it has software of its own; it may be one that pipelines.toml has no more."""
+        if target in self._project.computes:
+            return self._project.kind(target) == "ssh"
+        return os.path.exists(self._home.target(target))
 
     def _hosted(self, name: str) -> Hosted:
         place = self._home.target(name)
@@ -85,13 +97,27 @@ class Softwares:
         with open(place, encoding="utf-8") as file:
             return Hosted(told=file.read(), place=place)
 
-    def _look(self, environment: Environment) -> Installed | Image:
+    def _told_of(self, host: str, key: str) -> Told | None:
+        """What a host said of an environment; None if it never did."""
+        place = self._home.target(host, key)
+        digest = self._digest_of(place)
+        if not digest:
+            return None
+        known = self._told.get(place)
+        if known is None or known[0] != digest:
+            known = self._told[place] = digest, Told.read(place)
+        return known[1]
+
+    def _look(self, environment: Environment, host: str) -> Installed | Image:
+        """An environment on a host, or on this machine."""
         found = self._ingredients.of(environment)
         if environment.base not in ENVIRONMENTS.table:
             return self._image(environment, found)
         recipe: Recipe = ENVIRONMENTS.load(environment.base).of(environment, found.contents)
-        folder = os.path.join(self._home.environments, recipe.key)
         facts = _facts(environment, recipe.wish, found)
+        if host:
+            return self._there(recipe, host, facts)
+        folder = os.path.join(self._home.environments, recipe.key)
         return Installed(recipe=recipe, folder=folder, facts=self._with_mark(recipe, folder, facts))
 
     def _image(self, environment: Environment, found: Found) -> Image:
@@ -106,9 +132,22 @@ class Softwares:
             facts = replace(facts, values={**facts.values, **known}, unknown=())
         return Image(facts=replace(facts, files=(*facts.files, place)), place=place)
 
-    def note_image(self, spec: StepSpec, fact: str) -> None:
-        """Remember what an engine said of a step's image. Raises OSError."""
-        software = self.of(spec)
+    def _there(self, recipe: Recipe, host: str, facts: Facts) -> Installed:
+        """An environment on a host; `facts` with what the host said of it."""
+        facts = replace(facts, files=(*facts.files, self._home.target(host, recipe.key)))
+        told = self._told_of(host, recipe.key)
+        if told is None:
+            return Installed(recipe=recipe, folder="", facts=facts)
+        known = dict.fromkeys(facts.unknown, told.resolved.value)
+        texts = {told.resolved.digest: told.resolved.text}
+        values = {**facts.values, **known}
+        return Installed(
+            recipe=recipe, folder=told.folder, facts=replace(facts, values=values, unknown=(), texts=texts)
+        )
+
+    def note_image(self, environment: Environment, fact: str) -> None:
+        """Remember what an engine said of an image. Raises OSError."""
+        software = self._look(environment, "")
         if isinstance(software, Image) and fact not in software.facts.values.values():
             _write(software.place, fact)
 
@@ -179,6 +218,33 @@ def _folder_of(software: Installed | Image) -> str:
     return software.folder if isinstance(software, Installed) else os.path.dirname(software.place)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a host said of an environment there: its folder, and what is installed."""
+
+    folder: str
+    resolved: Resolved
+
+    @classmethod
+    def read(cls, path: str) -> Self | None:
+        """What was written down; None where that cannot be read."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                told = json.load(file)
+            packages = tuple((str(name), str(version)) for name, version in told["packages"])
+            return cls(str(told["folder"]), Resolved(str(told["interpreter"]), packages))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def text(self) -> str:
+        """What `read` takes."""
+        resolved = self.resolved
+        return json.dumps(
+            {"folder": self.folder, "interpreter": resolved.interpreter, "packages": resolved.packages}, indent=1
+        )
+
+
 class _Known(NamedTuple):
     """A mark that was read, by the digest of its file, with what is told of it again and again."""
 
@@ -205,6 +271,9 @@ def _facts(environment: Environment, wish: Mapping[str, str], found: Found) -> F
         shown=found.shown,
         files=tuple(found.files),
         globs=found.globs,
+        folders=tuple(found.folders),
+        links=tuple(found.links),
+        editable=tuple(found.editable),
     )
 
 

@@ -121,7 +121,7 @@ class Jobs:
                     self._remove(self.folder(job))
 
     def all(self) -> list[dict[str, Any]]:
-        """Every job: its name, what it says of itself, whether it runs, its age in seconds."""
+        """Every job: its name, its step, the key of its environment, whether it runs, its age in seconds."""
         return [self._told(name) for name in sorted(os.listdir(self._folder)) if os.path.isdir(self.folder(name))]
 
     def clean(self, age: float) -> list[str]:
@@ -135,9 +135,11 @@ class Jobs:
         folder = self.folder(name)
         spec = files.read_json(os.path.join(folder, "spec.json")) or {}
         runs = files.is_locked(os.path.join(folder, "lock"))
+        age = 0.0
         with contextlib.suppress(OSError):
-            return {"job": name, "runs": runs, "age": time.time() - os.stat(folder).st_mtime, "step": spec.get("step")}
-        return {"job": name, "runs": runs, "age": 0.0, "step": spec.get("step")}
+            age = time.time() - os.stat(folder).st_mtime
+        environment = spec.get("environment", "")
+        return {"job": name, "runs": runs, "age": age, "step": spec.get("step"), "environment": environment}
 
     def _users(self, job: str) -> str:
         return os.path.join(self.folder(job), "users")

@@ -17,6 +17,7 @@ def hello(root: str, has_digest: bool) -> dict[str, Any]:
     return {
         "software": f"{sys.implementation.name} {version}",
         "python": sys.executable,
+        "agent": os.path.abspath(sys.argv[0]),
         "root": root,
         "digest": has_digest,
         "cpus": _cpus(),

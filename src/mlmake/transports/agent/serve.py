@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import digest, probe
+from .environments import Environments
 from .jobs import Jobs
 from .outputs import Outputs, blocks
 from .starter import Starter
@@ -30,6 +31,7 @@ class Agent:
         self._store = Store(root, self._make)
         self._jobs = Jobs(root, self._store, starter)
         self._watch = Watch(self._jobs, pipe)
+        self._environments = Environments(root)
         self._troubles: list[Head] = []
         self._is_quiet = False
 
@@ -137,6 +139,12 @@ class Agent:
     def _outputs(self, head: Head) -> Outputs:
         return Outputs(self._jobs.folder(head["job"]), self._store, self._make)
 
+    # Environments.
+
+    def do_environment(self, head: Head, body: bytes) -> None:
+        """What an environment says of itself, asked with the command line in the body; "" if it does not stand."""
+        self._say(said=self._environments.look(head["key"], json.loads(body.decode()), head["traces"]))
+
     # The host.
 
     def do_hello(self, _: Head, __: bytes) -> None:
@@ -160,13 +168,15 @@ class Agent:
 
     def do_probe(self, _: Head, __: bytes) -> None:
         objects, size = self._store.size()
-        self._say(**probe.everything(self._root), objects=objects, size=size, jobs=self._jobs.all())
+        jobs, environments = self._jobs.all(), self._environments.all()
+        self._say(**probe.everything(self._root), objects=objects, size=size, jobs=jobs, environments=environments)
 
     def do_clean(self, head: Head, _: bytes) -> None:
         gone = self._jobs.clean(head["age"])
+        environments = self._environments.clean(head["age"], {job["environment"] for job in self._jobs.all()})
         self._store.tidy(head["age"])
         dropped, kept = self._store.trim(head["limit"])
-        self._say(jobs=gone, dropped=dropped, kept=kept)
+        self._say(jobs=gone, environments=environments, dropped=dropped, kept=kept)
 
 
 def _error(error: OSError) -> Head:
