@@ -49,6 +49,10 @@ class _Want:
     def key(self) -> tuple[str, str, str]:
         return self.target.name, self.environment.name, self.recipe
 
+    @property
+    def shown(self) -> str:
+        return f"environment {self.environment.name}" + ("" if self.target.is_here else f" on {self.target.name}")
+
 
 class Equipping:
     """Lets steps go on when their software is there; `fail` takes those for which it cannot be had.
@@ -185,8 +189,7 @@ class Equipping:
         self._ledger.fingerprints.look_again()
         if self._is_over:
             return
-        name = want.environment.name
-        self._failed[want.key] = made if made.problem else Made(f"environment {name} does not stay as it was built")
+        self._failed[want.key] = made if made.problem else Made(f"{want.shown} does not stay as it was built")
         for step, then in waiting:
             if self.is_equipped(step, want.target):
                 then(Made())
