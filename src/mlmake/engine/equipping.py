@@ -38,7 +38,10 @@ Tell = Callable[[Made], None]
 
 @dataclass(slots=True)
 class _Want:
-    """Software that is wanted on a target; `began` is when it had to be made, by the monotonic clock."""
+    """Software that is wanted on a target, by its recipe where it has one, as two environments may have the same.
+
+    `began` is when it had to be made, by the monotonic clock.
+    """
 
     environment: Environment
     target: Target
@@ -46,8 +49,8 @@ class _Want:
     began: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.target.name, self.environment.name, self.recipe
+    def key(self) -> tuple[str, str]:
+        return self.target.name, self.recipe or self.environment.name
 
     @property
     def shown(self) -> str:
@@ -71,8 +74,8 @@ class Equipping:
         self._apart = apart
         self._sink = sink
         self._fail = fail
-        self._waiting: dict[tuple[str, str, str], list[tuple[Step, Tell]]] = {}
-        self._failed: dict[tuple[str, str, str], Made] = {}
+        self._waiting: dict[tuple[str, str], list[tuple[Step, Tell]]] = {}
+        self._failed: dict[tuple[str, str], Made] = {}
         self._is_over = False
 
     def equip(self, queued: Queued, then: Then) -> None:
@@ -102,7 +105,7 @@ class Equipping:
             return environment.name in target.images
         if not isinstance(software, Installed):
             return True
-        return not software.facts.unknown if target.is_here else software.recipe.key in target.equipped
+        return not software.facts.unknown and (target.is_here or software.recipe.key in target.equipped)
 
     def equip_at(self, step: Step, target: Target, then: Tell) -> None:
         """Call `then` once a step's software is on a target, or cannot be had there."""
