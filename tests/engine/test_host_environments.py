@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -416,20 +417,36 @@ def test_a_lost_connection_does_not_end_it(slow: Folder, root: Path) -> None:
     assert versions(slow) == ["1.0", "1.0"]
 
 
-def test_two_projects_at_once_build_it_once(slow: Folder, tmp_path: Path, root: Path) -> None:
-    other = Folder(tmp_path / "other")
-    shutil.copytree(slow.root, other.root)
-    running = [each.start() for each in (slow, other)]
-    until(lambda: slow.has("begun"), "the installer")
-    until(lambda: len(list(root.glob("jobs/*/pid.json"))) == 2, "both jobs")
-    slow.write({"go": ""})
+@pytest.fixture
+def others(slow: Folder, tmp_path: Path) -> Iterator[list[Folder]]:
+    """Three projects that wish for the same; the first comes before the rest."""
+    with tarfile.open(slow.root / "pkgs/tiny-1.0.tar.gz", "w:gz") as file:
+        file.add(slow.root / "libs/tiny", "tiny-1.0")
+    slow.steps(environment('packages = ["./pkgs/tiny-1.0.tar.gz"]') + LOOK)
+    made = [slow, Folder(tmp_path / "second"), Folder(tmp_path / "third")]
+    for other in made[1:]:
+        shutil.copytree(slow.root, other.root)
+    yield made
+    for other in made[1:]:
+        other.close()
+
+
+def test_projects_that_wish_for_the_same_build_it_once(others: list[Folder], root: Path) -> None:
+    """Two wait for the first, whose build is then stopped: one of them takes over, and the last finds it there."""
+    first = others[0].start()
+    until(lambda: others[0].has("begun"), "the installer")
+    running = [each.start() for each in others[1:]]
+    until(lambda: len(list(root.glob("jobs/*/pid.json"))) == 3, "all jobs")
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
+    until(lambda: len(others[0].log("begun")) == 2, "another installer")
+    others[0].write({"go": ""})
     for process in running:
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 0, said
-    assert slow.log("begun") == ["begun"]
+    assert len(others[0].log("begun")) == 2
     assert len(environments(root)) == 1
-    assert versions(slow) == versions(other) == ["1.0", "1.0"]
-    other.close()
+    assert versions(others[1]) == versions(others[2]) == ["1.0", "1.0"]
 
 
 # Cleaning up.

@@ -161,7 +161,8 @@ class Equipping:
             name=environment.name,
             host=target.name,
             recipe=software.recipe,
-            job=self._job(want),
+            key=self._key(want, software),
+            job=self._own(want.recipe)[:40],
             log=log,
             root=self._project.root,
             facts=software.facts,
@@ -171,10 +172,20 @@ class Equipping:
         begin = partial(self._apart.post, partial(self._begin, want, log))
         return partial(outfit, outfit_, target.executor, begin, self._go_on)
 
-    def _job(self, want: _Want) -> str:
-        """The name of the job on a host that makes it for this project."""
-        facts = {"mlmake project": f"{socket.gethostname()}:{self._project.root}", "mlmake environment": want.recipe}
-        return key_of_facts(facts)[:40]
+    def _key(self, want: _Want, software: Installed) -> str:
+        """The name of its folder on a host: the same for all projects that wish for the same.
+
+        Where more decides what is installed than is looked at here, it is this project's own.
+        """
+        facts = software.facts
+        is_shared = not (facts.folders or facts.links or want.environment.variables)
+        return want.recipe if is_shared else f"{want.recipe}-{self._own(want.recipe)[:8]}"
+
+    def _own(self, key: str) -> str:
+        """A digest that no other project has for the same key."""
+        return key_of_facts(
+            {"mlmake project": f"{socket.gethostname()}:{self._project.root}", "mlmake environment": key}
+        )
 
     def _begin(self, want: _Want, log: str) -> None:
         want.began = time.monotonic()

@@ -29,6 +29,7 @@ class Outfit:
     Attributes:
         name: as in pipelines.toml.
         host: the compute target's name.
+        key: names its folder on the host.
         job: the name of the job that makes it: this project's own, so that its end is nobody else's.
         log: absolute path of the file here that takes what its installer says.
         root: the project's folder.
@@ -40,6 +41,7 @@ class Outfit:
     name: str
     host: str
     recipe: Recipe
+    key: str
     job: str
     log: str
     root: str
@@ -96,7 +98,7 @@ def _look(wanted: Outfit, host: Host, hello: Mapping[str, Any]) -> Told | None:
     """What is there; None if nothing stands. Raises OSError, HostError, SoftwareError."""
     recipe, folder = wanted.recipe, _folder(wanted, hello)
     argv = recipe.probe(folder, _own(wanted, hello))
-    said = host.environment(recipe.key, argv, recipe.traces)
+    said = host.environment(wanted.key, argv, recipe.traces)
     if not said:
         return None
     try:
@@ -150,7 +152,7 @@ def _own(wanted: Outfit, hello: Mapping[str, Any]) -> Tools:
 
 
 def _folder(wanted: Outfit, hello: Mapping[str, Any]) -> str:
-    return f"{hello['root']}/environments/{wanted.recipe.key}"
+    return f"{hello['root']}/environments/{wanted.key}"
 
 
 def _cargo(wanted: Outfit) -> Iterator[Cargo]:
