@@ -912,25 +912,13 @@ def test_long_lists_of_names_are_cut() -> None:
 # Legal, and not done yet.
 
 
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        (
-            "environment = 'ml'\ncompute = 'host'",
-            "environment 'ml' can be made on this machine only by this version of mlmake",
-        ),
-    ],
-)
-def test_not_yet(said: str, message: str) -> None:
-    project = read(
-        "[datastores]\nlake = 's3://b'\n[compute.host]\nkind = 'ssh'\nhost = 'h'\n"
-        "[environments.ml]\npython = '3'\n"
-        f"[ok]\nscript = 'o.py'\n{S}{said}"
-    )
+def test_not_yet() -> None:
+    head = "[compute.host]\nkind = 'ssh'\nhost = 'h'\nfetch = 'needed'\n"
+    project = read(f"{head}[ok]\nscript = 'o.py'\n{S}compute = 'host'")
     check_supported(project, [project.steps["p.ok"]])
     with pytest.raises(NotYetError) as caught:
         check_supported(project, list(project.steps.values()))
-    assert caught.value.message == f"{AT}: {message}"
+    assert caught.value.message == 'compute.host: fetch = "needed" cannot be done by this version of mlmake'
     assert caught.value.hint
 
 
@@ -964,11 +952,11 @@ image = "no/such:image"
 
 
 def test_a_step_that_is_not_yet_possible_names_itself_at_the_command_line(project: Folder) -> None:
-    head = "[compute.host]\nkind = 'ssh'\nhost = 'h'\n[environments.ml]\npython = '3'"
-    project.toml(steps(f"{S}compute = 'host'\nenvironment = 'ml'\n{head}\n[ok]\ncommand = 'true'"))
+    head = "[compute.host]\nkind = 'ssh'\nhost = 'h'\nfetch = 'needed'"
+    project.toml(steps(f"{S}compute = 'host'\n{head}\n[ok]\ncommand = 'true'"))
     done = project.cli("s")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0].startswith(f"mlmake: {AT}: environment 'ml' can be made on this machine only")
+    assert done.stderr.splitlines()[0].startswith('mlmake: compute.host: fetch = "needed" cannot be done')
     assert project.cli("ok").returncode == 0
 
 

@@ -481,7 +481,7 @@ def test_one_that_does_not_stay_is_not_built_for_ever(ready: Folder, monkeypatch
     monkeypatch.setattr(marks, "write", lambda *_: None)
     told = ready.build()
     assert built(told) == ["ml"]
-    assert told.message("one").startswith("environment ml does not stay as it was built in ")
+    assert told.message("one").startswith("environment ml does not stay as it was built")
 
 
 def test_a_torn_mark_is_none(ready: Folder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,11 @@ def test_uv_may_find_a_python_that_we_do_not() -> None:
     assert venv(python="3.9").commands("/e", tools) == (("/bin/uv", "venv", "--python", "3.9", "/e"),)
 
 
-def test_a_python_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
+@pytest.mark.parametrize("host", ["this machine", "gpubox"])
+def test_a_python_that_is_not_there_is_an_error_that_names_those_that_are(host: str) -> None:
     with pytest.raises(SoftwareError) as caught:
-        venv(python="3.9").commands("/e", NONE)
-    assert caught.value.message == "no Python 3.9 on this machine; found 3.12.1, 3.10.2"
+        venv(python="3.9").commands("/e", replace(NONE, host=host))
+    assert caught.value.message == f"no Python 3.9 on {host}; found 3.12.1, 3.10.2"
     assert "uv" in caught.value.hint
 
 

@@ -38,7 +38,10 @@ Tell = Callable[[Made], None]
 
 @dataclass(slots=True)
 class _Want:
-    """Software that is wanted on a target; `began` is when it had to be made, by the monotonic clock."""
+    """Software that is wanted on a target, by its recipe where it has one, as two environments may have the same.
+
+    `began` is when it had to be made, by the monotonic clock.
+    """
 
     environment: Environment
     target: Target
@@ -46,8 +49,12 @@ class _Want:
     began: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.target.name, self.environment.name, self.recipe
+    def key(self) -> tuple[str, str]:
+        return self.target.name, self.recipe or self.environment.name
+
+    @property
+    def shown(self) -> str:
+        return f"environment {self.environment.name}" + ("" if self.target.is_here else f" on {self.target.name}")
 
 
 class Equipping:
@@ -67,8 +74,8 @@ class Equipping:
         self._apart = apart
         self._sink = sink
         self._fail = fail
-        self._waiting: dict[tuple[str, str, str], list[tuple[Step, Tell]]] = {}
-        self._failed: dict[tuple[str, str, str], Made] = {}
+        self._waiting: dict[tuple[str, str], list[tuple[Step, Tell]]] = {}
+        self._failed: dict[tuple[str, str], Made] = {}
         self._is_over = False
 
     def equip(self, queued: Queued, then: Then) -> None:
@@ -98,7 +105,7 @@ class Equipping:
             return environment.name in target.images
         if not isinstance(software, Installed):
             return True
-        return not software.facts.unknown if target.is_here else software.recipe.key in target.equipped
+        return not software.facts.unknown and (target.is_here or software.recipe.key in target.equipped)
 
     def equip_at(self, step: Step, target: Target, then: Tell) -> None:
         """Call `then` once a step's software is on a target, or cannot be had there."""
@@ -154,7 +161,8 @@ class Equipping:
             name=environment.name,
             host=target.name,
             recipe=software.recipe,
-            job=self._job(want),
+            key=self._key(want, software),
+            job=self._own(want.recipe)[:40],
             log=log,
             root=self._project.root,
             facts=software.facts,
@@ -164,10 +172,20 @@ class Equipping:
         begin = partial(self._apart.post, partial(self._begin, want, log))
         return partial(outfit, outfit_, target.executor, begin, self._go_on)
 
-    def _job(self, want: _Want) -> str:
-        """The name of the job on a host that makes it for this project."""
-        facts = {"mlmake project": f"{socket.gethostname()}:{self._project.root}", "mlmake environment": want.recipe}
-        return key_of_facts(facts)[:40]
+    def _key(self, want: _Want, software: Installed) -> str:
+        """The name of its folder on a host: the same for all projects that wish for the same.
+
+        Where more decides what is installed than is looked at here, it is this project's own.
+        """
+        facts = software.facts
+        is_shared = not (facts.folders or facts.links or want.environment.variables)
+        return want.recipe if is_shared else f"{want.recipe}-{self._own(want.recipe)[:8]}"
+
+    def _own(self, key: str) -> str:
+        """A digest that no other project has for the same key."""
+        return key_of_facts(
+            {"mlmake project": f"{socket.gethostname()}:{self._project.root}", "mlmake environment": key}
+        )
 
     def _begin(self, want: _Want, log: str) -> None:
         want.began = time.monotonic()
@@ -185,8 +203,7 @@ class Equipping:
         self._ledger.fingerprints.look_again()
         if self._is_over:
             return
-        name = want.environment.name
-        self._failed[want.key] = made if made.problem else Made(f"environment {name} does not stay as it was built")
+        self._failed[want.key] = made if made.problem else Made(f"{want.shown} does not stay as it was built")
         for step, then in waiting:
             if self.is_equipped(step, want.target):
                 then(Made())

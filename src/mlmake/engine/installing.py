@@ -95,7 +95,7 @@ def unmade(name: str, error: SoftwareError) -> Made:
 def failed(code: int, said: str, host: str) -> SoftwareError:
     """An installer's end, with its last words and the next move."""
     words = _tail(said)
-    last = words.rpartition("\n")[2].strip(_RULES)
+    last = next((line for line in reversed(words.splitlines()) if any(map(str.isalnum, line))), "").strip(_RULES)
     return SoftwareError(
         f"its installer ended with exit code {code}: {last}", hint=trouble.move(words, host), words=words
     )

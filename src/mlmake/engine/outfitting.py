@@ -29,6 +29,7 @@ class Outfit:
     Attributes:
         name: as in pipelines.toml.
         host: the compute target's name.
+        key: names its folder on the host.
         job: the name of the job that makes it: this project's own, so that its end is nobody else's.
         log: absolute path of the file here that takes what its installer says.
         root: the project's folder.
@@ -40,6 +41,7 @@ class Outfit:
     name: str
     host: str
     recipe: Recipe
+    key: str
     job: str
     log: str
     root: str
@@ -76,7 +78,11 @@ def outfit(wanted: Outfit, executor: Executor, begin: Callable[[], object], go_o
             _make(wanted, host, hello, go_on)
             told = _look(wanted, host, hello)
         host.forget(wanted.job)  # one whose mlmake had died may still be there
-        return Made(told=told) if told else Made(f"environment {wanted.name} does not stay as it was built")
+        return (
+            Made(told=told)
+            if told
+            else Made(f"environment {wanted.name} on {wanted.host} does not stay as it was built")
+        )
     except HostError as error:
         return Made(error.message, is_lost=True)
     except SoftwareError as error:
@@ -92,7 +98,7 @@ def _look(wanted: Outfit, host: Host, hello: Mapping[str, Any]) -> Told | None:
     """What is there; None if nothing stands. Raises OSError, HostError, SoftwareError."""
     recipe, folder = wanted.recipe, _folder(wanted, hello)
     argv = recipe.probe(folder, _own(wanted, hello))
-    said = host.environment(recipe.key, argv, recipe.traces)
+    said = host.environment(wanted.key, argv, recipe.traces)
     if not said:
         return None
     try:
@@ -146,7 +152,7 @@ def _own(wanted: Outfit, hello: Mapping[str, Any]) -> Tools:
 
 
 def _folder(wanted: Outfit, hello: Mapping[str, Any]) -> str:
-    return f"{hello['root']}/environments/{wanted.recipe.key}"
+    return f"{hello['root']}/environments/{wanted.key}"
 
 
 def _cargo(wanted: Outfit) -> Iterator[Cargo]:

@@ -98,7 +98,7 @@ class Starter:
         found = software.variables({"PATH": target.path})
         goes = shipped_job(job, call, environment, found, attempt.step.spec.timeout)
         image = target.images.get(attempt.step.spec.environment, "")
-        key = software.recipe.key if isinstance(software, Installed) else ""
+        key = os.path.basename(software.folder) if isinstance(software, Installed) else ""
         return replace(goes, image=image, environment=key, gpus=attempt.lease.gpus)
 
     def _environment(self, software: Software) -> Mapping[str, str]:

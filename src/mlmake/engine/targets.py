@@ -83,12 +83,12 @@ class Targets:
 
     def reach(self, step: Step, then: Then) -> None:
         """Open what a step may run on; `then` is called as soon as one has what it asks for, or none will."""
-        if not self._is_decided(step):
+        for target in self._wanted(step):
+            self._open(target)
+        if self._is_decided(step):
+            then()
+        else:
             self._waiting.append((step, self._apart.expect(lambda _: None if self._is_over else then())))
-            for target in self._wanted(step):
-                self._open(target)
-            return
-        then()
 
     def let_go(self) -> None:
         """Let no step wait for a target any longer, and none begin that does."""

@@ -32,9 +32,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What was removed from a host: names of jobs, bytes of contents, and the bytes that are kept."""
+    """What was removed from a host: jobs, environments, bytes of contents; and the bytes that are kept."""
 
     jobs: tuple[str, ...]
+    environments: tuple[str, ...]
     dropped: int
     kept: int
 
@@ -54,13 +55,14 @@ def check(compute: Compute, root: str) -> list[Finding]:
 
 
 def clean(compute: Compute, root: str, age: float, limit: int | None) -> Cleaned:
-    """Remove jobs that ended longer ago than `age` seconds, and of the contents what is over `limit` bytes.
+    """Remove jobs that ended longer ago than `age` seconds, environments that nobody has used for so long, and of the
+    contents what is over `limit` bytes.
 
     Raises HostError.
     """
     with _connected(compute, root) as link:
         told, _ = link.ask("clean", age=age, limit=1 << 62 if limit is None else limit)
-    return Cleaned(tuple(told["jobs"]), told["dropped"], told["kept"])
+    return Cleaned(tuple(told["jobs"]), tuple(told["environments"]), told["dropped"], told["kept"])
 
 
 def hosts(project: Project, name: str) -> list[Compute]:
@@ -110,6 +112,7 @@ def _findings(compute: Compute, link: Link, told: Mapping[str, Any]) -> Iterator
     yield Finding("hashing", hashing, "" if hello["digest"] else "install python3-xxhash or libxxhash there")
     running = sum(job["runs"] for job in told["jobs"])
     yield Finding("jobs", f"{running} running, {len(told['jobs']) - running} ended and not fetched")
+    yield Finding("environments", str(len(told["environments"])))
     yield Finding("kept", f"{told['objects']} contents, {size_in_words(told['size'])}")
 
 

@@ -80,7 +80,7 @@ class Ingredients:
             named = self._names_in(above)
             if named.is_secret:
                 found.shown.pop(os.path.join(self._root, above), None)
-            self._add_packages(named, found)
+            self._add_packages(named, found, os.path.dirname(above))
             for name in named.lists:
                 inner = os.path.normpath(os.path.join(os.path.dirname(above), name))
                 is_new = os.path.join(self._root, inner) not in found.files
@@ -99,9 +99,9 @@ class Ingredients:
         digest = self._digests.of(path)
         return digest.digest if digest else ""
 
-    def _add_packages(self, named: Named, found: Found) -> None:
+    def _add_packages(self, named: Named, found: Found, above: str = "") -> None:
         """Files count by their content. Of folders their Python files do; of editable ones only how they are installed,
-        as their code runs where it stands."""
+        as their code runs where it stands. `above` is the folder of the list that names them."""
         for path in map(os.path.normpath, named.packages + named.editable):
             if os.path.isdir(os.path.join(self._root, path)):
                 for name in _ABOUT:
@@ -112,7 +112,7 @@ class Ingredients:
             for path in self._code_in(folder, found):
                 self._add(f"package {path}", path, found)
         found.folders += self._folders(named.packages)
-        found.links += self._folders(named.links)
+        found.links += self._folders([*named.links, *(os.path.join(above, path) for path in named.links)])
         found.editable += named.editable
 
     def _folders(self, paths: Iterable[str]) -> Iterator[str]:

@@ -101,13 +101,14 @@ def check_command(ctx: click.Context, name: str, json_: bool) -> int:
 
 @command.command("clean")
 @click.argument("name", default="", type=TargetName())
-@click.option("--older", type=Said("duration", parse_duration), default="7d", help="Ended so long ago: `2h`, `7d`.")
+@click.option("--older", type=Said("duration", parse_duration), default="7d", help="Not used for so long: `2h`, `7d`.")
 @click.option("--limit", type=Said("size", parse_size), help="Keep at most so much of what was sent: `50GiB`.")
 @click.pass_context
 def clean_command(ctx: click.Context, name: str, older: float, limit: int | None) -> None:
-    """Remove from hosts what old jobs left: those that ended and were never fetched, and contents over a limit.
+    """Remove from hosts what old jobs left: those that ended and were never fetched, environments that no step has used
+    for long, and contents over a limit.
 
-    What runs is left alone, and so is what was used most recently.
+    What runs is left alone with its environment, and so is what was used most recently.
 
     \b
     mlmake compute clean                       every host of the file
@@ -125,8 +126,8 @@ def clean_command(ctx: click.Context, name: str, older: float, limit: int | None
             problems.append(f"{compute.name}: {error.message}")
             continue
         click.echo(
-            f"{compute.name}: {len(done.jobs)} jobs and {size_in_words(done.dropped)} removed, "
-            f"{size_in_words(done.kept)} kept"
+            f"{compute.name}: {len(done.jobs)} jobs, {len(done.environments)} environments and "
+            f"{size_in_words(done.dropped)} removed, {size_in_words(done.kept)} kept"
         )
     if problems:
         raise HostError("\n".join(problems), hint="`mlmake compute check` tells more")
