@@ -127,10 +127,7 @@ class HostExecutor:
 
     def ask(self, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
         """Run a program on the host to its end. Raises OSError, HostError."""
-        told, said = self._control.patiently(
-            lambda link: link.ask("run", argv=list(argv), env=dict(env), seconds=seconds)
-        )
-        return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
+        return self._control.patiently(lambda link: ran(link, argv, env, seconds))
 
     def read_log(self, handle: str, offset: int) -> bytes:
         try:
@@ -285,6 +282,12 @@ class HostExecutor:
                 self._watched.discard(handle)
                 self._finished[handle] = Finished(handle, 255, f"{why}; the job may go on there", True)
                 self._news.notify_all()
+
+
+def ran(link: Link, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+    """What a program on the host says, run to its end. Raises OSError, HostError."""
+    told, said = link.ask("run", argv=list(argv), env=dict(env), seconds=seconds)
+    return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
 
 
 def _thread(what: str, work: Callable[..., None], *args: object) -> threading.Thread:

@@ -153,7 +153,8 @@ class Agent:
         gone = self._jobs.clean(head["age"])
         self._store.tidy(head["age"])
         dropped, kept = self._store.trim(head["limit"])
-        self._say(jobs=gone, dropped=dropped, kept=kept)
+        running = [each["job"] for each in self._jobs.all() if each["runs"]]
+        self._say(jobs=gone, running=running, dropped=dropped, kept=kept)
 
 
 def _error(error: OSError) -> Head:
