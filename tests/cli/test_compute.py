@@ -295,7 +295,7 @@ def test_clean_removes_containers_that_nobody_looks_after(boxed: Folder, engine:
     assert len(containers(root, engine)) == 1
     running.kill()
     running.wait()
-    (told,) = (files.readjson.loads(str(path)) for path in root.glob("jobs/*/pid.json"))
+    (told,) = (files.read_json(str(path)) for path in root.glob("jobs/*/pid.json"))
     for pid in (told["runner"], told["process"]):  # as where the host ended them for want of memory
         kill(pid)
     assert len(containers(root, engine)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -71,7 +72,7 @@ def test_its_exit_code_is_that_of_the_command(far: Folder, target: str) -> None:
 def test_what_it_prints_comes_as_it_is(far: Folder) -> None:
     words = ("run", "--on", "box", "--", "printf", "one\\n\\377\\0two")
     process = far.start(*words)
-    assert process.stdout is not None
+    assert isinstance(process.stdout, io.TextIOWrapper)
     assert process.stdout.buffer.read() == b"one\n\xff\0two"
     assert process.wait() == 0
 

@@ -75,6 +75,10 @@ class Console:
 
     # Events.
 
+    def line(self, text: str) -> None:
+        """Print a line between those of events."""
+        self._say(text)
+
     def _planned(self, event: Planned) -> None:
         if event.dry_run:
             self._dry_run(event)
@@ -170,7 +174,8 @@ class Console:
             self._live.pushing(event.left)
 
     def _stopping(self, event: Stopping) -> None:
-        self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
+        ending = f"ending {event.running} running; once more ends them at once"
+        self._print(f"{event.signal}: {'they go on where they are' if event.is_left else ending}", "yellow")
 
     def _ended(self, event: Ended) -> None:
         self._close_live()

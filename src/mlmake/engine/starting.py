@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -38,7 +38,9 @@ class Submitted(NamedTuple):
 class Starter:
     """Makes attempts of steps, and their jobs."""
 
-    def __init__(self, project: Project, run: int, ledger: Ledger) -> None:
+    def __init__(self, project: Project, run: int, ledger: Ledger, attached: Container[str] = ()) -> None:
+        """`attached` are steps whose jobs are there, and are not to be started."""
+        self._attached = attached
         self._project = project
         self._home = Home(project.root)
         self._run = run
@@ -108,24 +110,27 @@ class Starter:
             return job
         seen = attempt.before.fingerprint
         goes = shipment(
-            self._name(attempt.step.id, seen.facts),
+            job_name(self._project.root, attempt.step.id, seen.facts),
             attempt.step,
             seen,
             attempt.stage.outputs,
             self._project.root,
             self._ledger.digests,
-            is_new=any(reason.cause is Cause.FORCED for reason in attempt.queued.reasons),
         )
         attempt.outputs = goes.outputs
-        return replace(job, shipment=goes)
-
-    def _name(self, step: str, facts: Mapping[str, str]) -> str:
-        """The name of a job on a host: the same as long as this project's step would do the same."""
-        return key_of_facts({**facts, "mlmake project": f"{self._host}:{self._project.root}", "mlmake step": step})[:40]
+        is_new = any(reason.cause is Cause.FORCED for reason in attempt.queued.reasons)
+        is_there = attempt.step.id in self._attached
+        return replace(job, shipment=replace(goes, is_new=is_new, is_there=is_there))
 
     def _inside(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         places = Places(self._project.root)
         return tuple(os.path.join(self._project.root, places.inside(path)) for path in paths)
+
+
+def job_name(root: str, step: str, facts: Mapping[str, str]) -> str:
+    """The name of a job on a host: the same as long as this project's step would do the same."""
+    project = f"{socket.gethostname()}:{root}"
+    return key_of_facts({**facts, "mlmake project": project, "mlmake step": step})[:40]
 
 
 def submitted(target: Target, job: Job) -> Submitted:

@@ -119,7 +119,7 @@ class Targets:
             target.executor.close()
 
     def _wanted(self, step: Step) -> list[Target]:
-        return self._of(self._setting.on or step.spec.compute)
+        return self._of(self._setting.attached.get(step.id) or self._setting.on or step.spec.compute)
 
     def _of(self, name: str) -> list[Target]:
         compute = self._project.computes.get(name, Compute(name=name, kind=LOCAL))

@@ -82,7 +82,11 @@ class HostExecutor:
         with self._paying:
             is_new = shipment.is_new or shipment.name in self._owed
             self._owed.discard(shipment.name)
-        self._ship(shipment, json.dumps(self.request(job, shipment, is_new)).encode())
+        spec = self.request(job, shipment, is_new)
+        if shipment.is_there:
+            self._control.ask("find", job=shipment.name)
+        else:
+            self._ship(shipment, json.dumps(spec).encode())
         with self._news:
             self._logs[shipment.name] = job.log
             self._watched.add(shipment.name)

@@ -92,6 +92,13 @@ class Agent:
     def do_submit(self, head: Head, body: bytes) -> None:
         self._say(**self._jobs.submit(head["job"], json.loads(body.decode())))
 
+    def do_find(self, head: Head, _: bytes) -> None:
+        self._jobs.find(head["job"])
+        self._say()
+
+    def do_jobs(self, _: Head, __: bytes) -> None:
+        self._say(jobs=self._jobs.all())
+
     def do_watch(self, head: Head, _: bytes) -> None:
         self._jobs.hold(head["job"])
         self._watch.add(head["job"], head["offset"])
