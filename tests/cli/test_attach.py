@@ -20,7 +20,7 @@ HELD = """
     command = "echo 1 > {{outputs.x}}"
     outputs = {{ x = "build/before" }}
     [held]
-    command = "echo ran >> {above}/ran; echo begun; touch {above}/ready; {wait}; cat {{inputs.x}} > {{outputs.y}}; echo over{end}"
+    command = "echo ran >> {above}/ran; echo begun; {wait}; cat {{inputs.x}} > {{outputs.y}}; echo over{end}"
     inputs = {{ x = "@before" }}
     outputs = {{ y = "build/held" }}
     retries = 2
@@ -64,7 +64,7 @@ def far(project: Folder, box: Door, root: Path) -> Folder:
 def held(project: Folder, end: str = "") -> None:
     """Write a pipeline whose middle step waits on `box` for a file `go`."""
     above = project.root.parent
-    wait = f"while [ ! -e {above}/go ]; do sleep 0.05; done"
+    wait = f"touch {above}/ready; while [ ! -e {above}/go ]; do sleep 0.05; done"
     project.steps(HELD.format(above=above, wait=wait, end=end))
 
 
@@ -92,6 +92,7 @@ def test_a_job_that_runs_is_followed_and_its_result_taken(far: Folder, root: Pat
     rest, _ = running.communicate(timeout=60)
     assert running.returncode == 0, rest
     assert lines[0] == "left alone: after (input y is missing: build/held)"
+    assert lines[1] == "held is on box"
     assert "held | over" in rest
     assert "held done in" in rest
     assert rest.splitlines()[-1].startswith("1 ran, 0 fresh, 0 restored, 0 failed")

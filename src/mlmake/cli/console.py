@@ -53,7 +53,10 @@ class Console:
         quiet: bool = False,
         verbose: bool = False,
         color: bool | None = None,
+        is_attached: bool = False,
     ) -> None:
+        """`is_attached` is for a build that starts no step, and takes up those that run."""
+        self._is_attached = is_attached
         self._project = project
         self._place = place
         self._quiet = quiet
@@ -122,7 +125,9 @@ class Console:
         name = self._name(event.step)
         if self._live:
             self._live.started(event.step, name)
-        if self._verbose:
+        if self._is_attached:
+            self._say(f"{name} is on {event.target}")
+        elif self._verbose:
             self._say(f"{name} started: {self._joined(event.reasons)}")
             self._say(f"  {_command_line(event.argv)}")
         elif not self._live:

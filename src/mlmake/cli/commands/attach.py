@@ -59,7 +59,8 @@ def command(ctx: click.Context, targets: tuple[str, ...], overrides: tuple[str, 
         folder=place.folder,
         attached=sought.found,
     )
-    with Console(project, place, quiet=quiet, color=ctx.color) as console, Following(console, project) as sink:
+    made = Console(project, place, quiet=quiet, color=ctx.color, is_attached=True)
+    with made as console, Following(console, project) as sink:
         summary = build(project, request, sink, scope_of(project, scope.steps, sought))
     if summary.interrupted:
         return 130

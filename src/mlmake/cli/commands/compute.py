@@ -142,7 +142,8 @@ def _cleaned(compute: Compute, done: Any) -> str:
 def _told(project: Project, compute: Compute) -> dict[str, Any]:
     offers = compute.offers.amounts() if compute.offers else {}
     steps = [step.id for step in project.steps.values() if step.spec.compute == compute.name]
-    return {"name": compute.name, "kind": compute.kind, "offers": offers, **dict(compute.options), "steps": steps}
+    options = dict(compute.options)
+    return {"name": compute.name, "kind": compute.kind, "offers": offers, "options": options, "steps": steps}
 
 
 def _where(compute: Compute) -> str:
