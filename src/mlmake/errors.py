@@ -91,7 +91,14 @@ class StoreUnavailable(StoreError):
 
 
 class HostError(MlmakeError):
-    """A host of a compute target says no, and would say it again."""
+    """A host of a compute target says no, and would say it again.
+
+    `about` is what of it is wrong, as `compute check` lists it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", about: str = "reachable") -> None:
+        super().__init__(message, hint=hint)
+        self.about = about
 
 
 class LostContent(HostError):

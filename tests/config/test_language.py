@@ -147,9 +147,11 @@ def test_targets_and_environments() -> None:
         "config": "",
         "known_hosts": "",
         "root": "/scratch/mlmake",
+        "store_limit": 0,
         "fetch": "always",
     }
-    docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)} | {"root": "~/.mlmake"}
+    docker = {"host": "", "via": "gpubox", "network": False, "mounts": ("/data:/data:ro",)}
+    docker |= {"root": "~/.mlmake", "store_limit": 0}
     assert project.computes == {
         "gpubox": Compute(name="gpubox", kind="ssh", offers=offers, options=ssh),
         "engine": Compute(name="engine", kind="docker", options=docker),
@@ -200,7 +202,7 @@ def test_defaults() -> None:
 def test_defaults_of_a_target() -> None:
     project = read("[compute.box]\nkind = 'ssh'\nhost = 'b'\n[s]\nscript = 's.py'")
     ssh = {"host": "b", "user": "", "port": 0, "key": "", "config": "", "known_hosts": "", "root": "~/.mlmake"}
-    ssh["fetch"] = "always"
+    ssh |= {"store_limit": 0, "fetch": "always"}
     assert project.computes["box"] == Compute(name="box", kind="ssh", offers=None, options=ssh)
     assert project.computes.keys() == {"box"}, "'local' needs no table"
 

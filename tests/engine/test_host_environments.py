@@ -479,11 +479,11 @@ def test_clean_leaves_what_is_used(far: Folder, root: Path) -> None:
     far.steps(pinned("1.0") + LOOK)
     running = far.start()
     until(ready.exists, "the step")
-    box = far.load().computes["box"]
-    assert clean(box, str(far.root), 0, None).environments == (), "its mlmake holds it"
+    loaded = far.load()
+    assert clean(loaded, loaded.computes["box"], 0, None).environments == (), "its mlmake holds it"
     running.kill()
     running.wait()
-    assert clean(box, str(far.root), 0, None).environments == (), "its job runs in it"
+    assert clean(loaded, loaded.computes["box"], 0, None).environments == (), "its job runs in it"
     assert len(marks(root)) == 1
     go.touch()
     assert far.start().wait(60) == 0

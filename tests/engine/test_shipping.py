@@ -27,7 +27,7 @@ def shipped(project: Folder, paths: dict[str, tuple[str, ...]], outputs: dict[st
     code_seen = {path: each.digest for path, each in found.items() if each}
     seen = Fingerprint(facts={}, inputs={}, paths=paths, missing=(), pending=(), code=code_seen)
     step = project.load().steps["p.one"]
-    return shipment("name", step, seen, outputs, str(project.root), digests, is_new=False)
+    return shipment("name", step, seen, outputs, str(project.root), digests)
 
 
 def test_places() -> None:

@@ -55,7 +55,10 @@ class Console:
         quiet: bool = False,
         verbose: bool = False,
         color: bool | None = None,
+        is_attached: bool = False,
     ) -> None:
+        """`is_attached` is for a build that starts no step, and takes up those that run."""
+        self._is_attached = is_attached
         self._project = project
         self._place = place
         self._quiet = quiet
@@ -77,6 +80,10 @@ class Console:
         _TOLD_BY[type(event)](self, event)
 
     # Events.
+
+    def line(self, text: str) -> None:
+        """Print a line between those of events."""
+        self._say(text)
 
     def _planned(self, event: Planned) -> None:
         if event.dry_run:
@@ -133,7 +140,9 @@ class Console:
         name = self._name(event.step)
         if self._live:
             self._live.started(event.step, name)
-        if self._verbose:
+        if self._is_attached:
+            self._say(f"{name} is on {event.target}")
+        elif self._verbose:
             self._say(f"{name} started: {self._joined(event.reasons)}")
             self._say(f"  {_command_line(event.argv)}")
         elif not self._live:
@@ -185,7 +194,8 @@ class Console:
             self._live.pushing(event.left)
 
     def _stopping(self, event: Stopping) -> None:
-        self._print(f"{event.signal}: ending {event.running} running; once more ends them at once", "yellow")
+        ending = f"ending {event.running} running; once more ends them at once"
+        self._print(f"{event.signal}: {'they go on where they are' if event.is_left else ending}", "yellow")
 
     def _ended(self, event: Ended) -> None:
         self._close_live()

@@ -109,6 +109,7 @@ class SshTable(OffersTable):
     config: str = setting("An SSH configuration to use in place of ~/.ssh/config.", "")
     known_hosts: str = setting("A file of host keys to use in place of ~/.ssh/known_hosts.", "")
     root: str = setting("The folder on the host that holds all that mlmake writes there.", "~/.mlmake")
+    store_limit: Size = setting("What `mlmake compute clean` keeps there of what was sent: `50GiB`. By default all.", 0)
     fetch: Fetch = setting("When outputs come back: `always`, or only when they are `needed` here.", "always")
 
 
@@ -121,6 +122,7 @@ class DockerTable(OffersTable):
     network: bool = setting("Whether containers have a network.", True)
     mounts: tuple[str, ...] = setting("Extra mounts, `source:target[:ro]`.", ())
     root: str = setting("The folder on the engine's machine that holds all that mlmake writes there.", "~/.mlmake")
+    store_limit: Size = setting("What `mlmake compute clean` keeps there of what was sent: `50GiB`. By default all.", 0)
 
 
 @dataclass(frozen=True, kw_only=True)

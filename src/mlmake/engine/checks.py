@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mlmake.engine.slots import Slots
 from mlmake.errors import MissingInputError, NotYetError, UsageError, nearest
 from mlmake.home import Home
-from mlmake.model.project import Environment, Project
+from mlmake.model.project import Compute, Environment, Project
 from mlmake.model.reason import Cause, State, Verdict
 from mlmake.model.step import Step
 
@@ -32,15 +32,24 @@ def check_not_inside(home: Home) -> None:
         )
 
 
+def compute_of(project: Project, name: str) -> Compute:
+    """The compute target of that name. Raises UsageError."""
+    if name == "local":
+        return project.computes.get(name, Compute(name=name, kind=name))
+    if name not in project.computes:
+        near = nearest(name, ["local", *project.computes])
+        hint = f"did you mean {near!r}?" if near else "`mlmake compute list` lists them"
+        raise UsageError(f"unknown compute target {name!r}", hint=hint)
+    return project.computes[name]
+
+
 def check_supported(project: Project, steps: Sequence[Step], on: str = "") -> None:
     """Refuse what is declared rightly but cannot be done yet. Raises UsageError, NotYetError that names it.
 
     `on` is a compute target for all of them.
     """
-    if on and on != "local" and on not in project.computes:
-        near = nearest(on, ["local", *project.computes])
-        hint = f"did you mean {near!r}?" if near else "`mlmake compute list` lists them"
-        raise UsageError(f"unknown compute target {on!r}", hint=hint)
+    if on:
+        compute_of(project, on)
     for step in steps:
         where = f"pipelines.{step.pipeline}.steps.{step.group}"
         environment = project.environments.get(step.spec.environment)

@@ -231,7 +231,7 @@ class Runner(DoitRunner):  # type: ignore[misc]
     def _cancel(self) -> None:
         if not self._is_told:
             self._is_told = True
-            self._sink(Stopping(self.stopped, self._jobs.running))
+            self._sink(Stopping(self.stopped, self._jobs.running, self._jobs.is_attached))
         self._jobs.cancel(self._grace)
 
     def _feed(self, dispatcher: TaskDispatcher, node: ExecNode | None, nodes: dict[str, ExecNode]) -> None:

@@ -66,7 +66,8 @@ class Jobs:
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
-        self._starter = Starter(project, run, ledger, setting.on)
+        self._starter = Starter(project, run, ledger, setting)
+        self.is_attached = bool(setting.attached)
         self._sink = sink
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
@@ -84,6 +85,7 @@ class Jobs:
         self._settling = Settling(
             project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
         )
+        self._settling.is_attached = self.is_attached
         self._watchers = Watchers(self._handles, self._ended, self._apart.fail)
         self._cancelling = False
 
@@ -133,12 +135,15 @@ class Jobs:
             self._settling.end_badly(self._starter.step_run(tried), queued.step, Outcome.CANCELLED, "not tried again")
 
     def cancel(self, grace: float) -> None:
-        """End everything."""
+        """End everything; what was taken up only is left as it was found."""
         self._cancelling = self._settling.is_cancelling = True
         self._apart.stop()
         self.drop_queued()
         for attempt in list(self._running.values()):
-            attempt.cancel(grace)
+            if self.is_attached:
+                self._leave(attempt)
+            else:
+                attempt.cancel(grace)
 
     def nudge(self) -> None:
         """Make `wait` return soon; may be called from a signal handler."""
@@ -251,8 +256,16 @@ class Jobs:
         self._ledger.started(attempt.step_run)
         ran, queued = attempt.step_run, attempt.queued
         self._started.append(StepStarted(ran.step, ran.target, queued.number, ran.log, queued.reasons, job.argv))
-        if self._cancelling:
+        if self._cancelling and self.is_attached:
+            self._leave(attempt)
+        elif self._cancelling:
             attempt.cancel(0)
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Watch a job no longer."""
+        del self._running[attempt.key]
+        attempt.lease_back()
+        self._settling.end(attempt, Outcome.CANCELLED, f"left on {attempt.target.name}", 0)
 
     def _moved(self, queued: Queued, target: Target, problem: str) -> bool:
         """Start a step again on another member of its pool; False if there is none."""

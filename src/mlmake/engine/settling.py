@@ -38,6 +38,7 @@ class Settling:
         results: steps that ended for good since `take` was called.
         edited: facts that were edited while they were read, in words.
         is_cancelling: the build is being ended.
+        is_attached: it has started no job, and forgets none that it does not see through.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Settling:
         self._anew = anew
         self._is_cache_told = False
         self.is_cancelling = False
+        self.is_attached = False
         self.results: list[Result] = []
         self.edited: list[str] = []
 
@@ -135,7 +137,7 @@ class Settling:
     def end(self, attempt: Attempt, outcome: Outcome, message: str, exit_code: int) -> None:
         """End an attempt for good, without a result."""
         message = discarded(attempt, message)
-        if outcome is Outcome.CANCELLED:
+        if outcome is Outcome.CANCELLED and not self.is_attached:
             attempt.forget()
         self.end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
 

@@ -40,7 +40,7 @@ class Places:
 
 
 def shipment(
-    name: str, step: Step, seen: Fingerprint, outputs: Mapping[str, str], root: str, digests: Digests, *, is_new: bool
+    name: str, step: Step, seen: Fingerprint, outputs: Mapping[str, str], root: str, digests: Digests
 ) -> Shipment:
     """The shipment of a step whose facts are `seen`; `outputs` are the places here that it writes to.
 
@@ -62,7 +62,6 @@ def shipment(
         inputs=tuple(
             places.inside(path) for each in step.inputs if not each.is_streamed for path in seen.paths[each.name]
         ),
-        is_new=is_new,
     )
 
 

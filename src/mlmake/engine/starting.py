@@ -19,6 +19,7 @@ from mlmake.engine.staying import Staying
 from mlmake.engine.targets import Target
 from mlmake.environments.base import Installed, Software
 from mlmake.errors import HostError, LostContent
+from mlmake.executors.base import Setting
 from mlmake.home import Home
 from mlmake.model.job import Job
 from mlmake.model.project import Project
@@ -42,9 +43,10 @@ class Submitted(NamedTuple):
 class Starter:
     """Makes attempts of steps, and their jobs."""
 
-    def __init__(self, project: Project, run: int, ledger: Ledger, on: str = "") -> None:
+    def __init__(self, project: Project, run: int, ledger: Ledger, setting: Setting) -> None:
+        self._attached = setting.attached
         self._project = project
-        self._staying = Staying(project, on)
+        self._staying = Staying(project, setting.on)
         self._home = Home(project.root)
         self._run = run
         self._ledger = ledger
@@ -115,27 +117,30 @@ class Starter:
             return job
         seen = attempt.before.fingerprint
         goes = shipment(
-            self._name(attempt.step.id, seen.facts),
+            job_name(self._project.root, attempt.step.id, seen.facts),
             attempt.step,
             seen,
             attempt.stage.outputs,
             self._project.root,
             self._ledger.digests,
-            is_new=any(reason.cause is Cause.FORCED for reason in attempt.queued.reasons),
         )
         attempt.outputs = goes.outputs
         places = Places(self._project.root)
         stays = self._staying.of(attempt.step, target.name)
         attempt.stays = {name: places.inside(attempt.stage.outputs[name]) for name in stays}
-        return replace(job, shipment=goes)
-
-    def _name(self, step: str, facts: Mapping[str, str]) -> str:
-        """The name of a job on a host: the same as long as this project's step would do the same."""
-        return key_of_facts({**facts, "mlmake project": f"{self._host}:{self._project.root}", "mlmake step": step})[:40]
+        is_new = any(reason.cause is Cause.FORCED for reason in attempt.queued.reasons)
+        is_there = attempt.step.id in self._attached
+        return replace(job, shipment=replace(goes, is_new=is_new, is_there=is_there))
 
     def _inside(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         places = Places(self._project.root)
         return tuple(os.path.join(self._project.root, places.inside(path)) for path in paths)
+
+
+def job_name(root: str, step: str, facts: Mapping[str, str]) -> str:
+    """The name of a job on a host: the same as long as this project's step would do the same."""
+    project = f"{socket.gethostname()}:{root}"
+    return key_of_facts({**facts, "mlmake project": project, "mlmake step": step})[:40]
 
 
 def submitted(target: Target, job: Job) -> Submitted:

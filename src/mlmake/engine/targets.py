@@ -144,7 +144,8 @@ class Targets:
             target.executor.close()
 
     def _wanted(self, step: Step) -> list[Target]:
-        return [self._of(name) for name in self._project.members(self._setting.on or step.spec.compute)]
+        name = self._setting.attached.get(step.id) or self._setting.on or step.spec.compute
+        return [self._of(member) for member in self._project.members(name)]
 
     def _of(self, name: str) -> Target:
         if name not in self._targets:

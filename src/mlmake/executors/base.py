@@ -38,6 +38,7 @@ class Setting:
         run: number of the run that the build is, for people; "" for none.
         computes: every compute target by name, for one that works through another.
         on: the target of every step, whatever its table says.
+        attached: step -> the target on which its job is; such jobs are taken up, none is started and none ended.
         notice: takes words for the user, from any thread.
         is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
     """
@@ -47,6 +48,7 @@ class Setting:
     run: str = ""
     computes: Mapping[str, Compute] = field(default_factory=dict)
     on: str = ""
+    attached: Mapping[str, str] = field(default_factory=dict)
     notice: Callable[[str], None] = lambda _: None
     is_stopping: Callable[[], bool] = lambda: False
 
@@ -66,8 +68,9 @@ class Executor(Protocol):
        thread.
     6. `connect` makes ready and tells of the target: `python`, its interpreter, and `cpus`. It raises HostError.
     7. Without a shared disk, a job has a shipment. `submit` takes it there, and finds a job of the same name that
-       runs or has ended instead of starting another. `collect` brings what the job wrote to its places, as far as it
-       wrote it. `forget` lets go of a job that has ended. `submit` and `collect` may take long, and raise HostError.
+       runs or has ended instead of starting another; of one that `is_there` it starts none, and raises OSError where
+       it is not. `collect` brings what the job wrote to its places, as far as it wrote it. `forget` lets go of a job
+       that has ended. `submit` and `collect` may take long, and raise HostError.
     8. `keep` lets what a job wrote stay for later jobs, and tells what it is; what it cannot keep it leaves out.
        `take` brings files that stayed to absolute paths here, and raises LostContent where they are there no more.
     """

@@ -26,7 +26,7 @@ from mlmake.executors.containers import (
     run_argv,
 )
 from mlmake.executors.host import HostExecutor
-from mlmake.model.docker import Engine, Ran, Trouble, engine_argv, engine_told
+from mlmake.model.docker import Engine, Ran, Trouble, engine_of
 from mlmake.model.job import Finished, Job, Shipment
 from mlmake.model.project import Compute
 from mlmake.transports.agent.wire import Head
@@ -102,10 +102,9 @@ class DockerExecutor(HostExecutor):
 
     def connect(self) -> Head:
         hello = super().connect()
-        told = engine_told(self.docker(engine_argv()))
+        told = engine_of(self.docker)
         if isinstance(told, Trouble):
-            kind = HostUnavailable if told.is_passing else HostError
-            raise kind(f"target {self._transport.name!r}: {told.what}", hint=told.hint)
+            raise unusable(self._transport.name, told)
         self._engine = told
         return {**hello, "python": "python3", "cpus": told.cpus or hello["cpus"]}
 
@@ -173,6 +172,12 @@ class DockerExecutor(HostExecutor):
             return self.read_log(handle, max(0, size - _TAIL)).decode("utf-8", "replace")
         except (KeyError, OSError):
             return ""
+
+
+def unusable(target: str, trouble: Trouble) -> HostError:
+    """What a target's engine lacks, as an error."""
+    kind = HostUnavailable if trouble.is_passing else HostError
+    return kind(f"target {target!r}: {trouble.what}", hint=trouble.hint, about="docker")
 
 
 def _check_text(job: Job) -> None:

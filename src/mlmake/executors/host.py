@@ -85,7 +85,11 @@ class HostExecutor:
         with self._paying:
             is_new = shipment.is_new or shipment.name in self._owed
             self._owed.discard(shipment.name)
-        self._ship(shipment, json.dumps(self.request(job, shipment, is_new)).encode())
+        spec = self.request(job, shipment, is_new)
+        if shipment.is_there:
+            self._control.ask("find", job=shipment.name)
+        else:
+            self._ship(shipment, json.dumps(spec).encode())
         with self._news:
             self._logs[shipment.name] = job.log
             self._watched.add(shipment.name)
@@ -138,10 +142,7 @@ class HostExecutor:
 
     def ask(self, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
         """Run a program on the host to its end. Raises OSError, HostError."""
-        told, said = self._control.patiently(
-            lambda link: link.ask("run", argv=list(argv), env=dict(env), seconds=seconds)
-        )
-        return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
+        return self._control.patiently(lambda link: ran(link, argv, env, seconds))
 
     def environment(self, key: str, probe: Sequence[str], traces: Sequence[str]) -> str:
         """What an environment on the host says of itself, asked with `probe`; "" if it does not stand.
@@ -324,6 +325,12 @@ class HostExecutor:
                 self._watched.discard(handle)
                 self._finished[handle] = Finished(handle, 255, f"{why}; the job may go on there", True)
                 self._news.notify_all()
+
+
+def ran(link: Link, argv: Sequence[str], env: Mapping[str, str], seconds: float) -> Ran:
+    """What a program on the host says, run to its end. Raises OSError, HostError."""
+    told, said = link.ask("run", argv=list(argv), env=dict(env), seconds=seconds)
+    return Ran(returncode=told["code"], stdout=said.decode("utf-8", "replace"), stderr=told["errors"])
 
 
 def _thread(what: str, work: Callable[..., None], *args: object) -> threading.Thread:

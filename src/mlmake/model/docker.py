@@ -6,6 +6,7 @@ from Docker's own configuration. Which engine it asks is said by `DOCKER_HOST` i
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -51,6 +52,16 @@ class Engine:
 def engine_argv() -> tuple[str, ...]:
     """Asks an engine what it is."""
     return (DOCKER, "info", "--format", "{{json .}}")
+
+
+def engine_of(run: Run) -> Engine | Trouble:
+    """The engine that the docker program finds, or why it finds none. Raises OSError."""
+    try:
+        return engine_told(run(engine_argv()))
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return explained(f"{DOCKER}: not found")
 
 
 def engine_told(ran: Ran) -> Engine | Trouble:

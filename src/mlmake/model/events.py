@@ -150,10 +150,11 @@ class Pushing:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """A signal asked to stop; running steps are being ended."""
+    """A signal asked to stop; running steps are being ended, or left to themselves where none was started."""
 
     signal: str
     running: int
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

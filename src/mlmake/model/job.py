@@ -48,6 +48,7 @@ class Shipment:
         search: folders for Python's search path, relative to the job's folder.
         inputs: what the job is not to write to, relative to its folder.
         is_new: a job of that name which has ended is no answer: run it again.
+        is_there: a job of that name is there; where it is not, none is started.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Shipment:
     search: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     is_new: bool = False
+    is_there: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,18 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from mlmake.engine.checks import compute_of
+from mlmake.engine.images import image_of
 from mlmake.engine.request import environment_for
 from mlmake.engine.shipping import SEARCH, cargo_of, project_files
+from mlmake.engine.signals import ENDING, heeded, interrupt
+from mlmake.engine.targets import LOCAL
 from mlmake.environments.system import System
-from mlmake.errors import UsageError, nearest
+from mlmake.errors import BuildFailed, Interrupted, UsageError
 from mlmake.executors.base import Executor, Setting
+from mlmake.home import Home
 from mlmake.model.job import Job, Shipment
 from mlmake.model.project import Compute, Project
 from mlmake.registry import EXECUTORS
@@ -24,64 +30,120 @@ _GRACE = 5.0
 Say = Callable[[bytes], None]
 
 
-def run(project: Project, on: str, argv: Sequence[str], outputs: Sequence[str], say: Say) -> int:
-    """Run a command line and give its exit code; `say` takes what it prints, `outputs` are what comes back.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Errand:
+    """One command line: where it runs, in which environment if that has containers, and what comes back of it."""
 
-    Raises UsageError, HostError, OSError; KeyboardInterrupt when the command has been ended.
+    argv: tuple[str, ...]
+    on: str = LOCAL
+    environment: str = ""
+    outputs: tuple[str, ...] = ()
+
+
+def run(project: Project, errand: Errand, say: Say) -> int:
+    """Run a command and give its exit code; `say` takes what it prints.
+
+    Raises UsageError, HostError, SoftwareError, OSError; BuildFailed where it ended well and did not write an output;
+    KeyboardInterrupt or Interrupted when the command has been ended.
     """
-    compute = _target(project, on)
-    if compute.kind == "local":
-        return _here(project, argv)
-    executor = EXECUTORS.load(compute.kind).of(
-        compute, Setting(token=f"{project.root}:run", root=project.root, computes=project.computes)
-    )
-    with tempfile.TemporaryDirectory(prefix="mlmake-run-") as folder:
+    compute = _target(project, errand.on)
+    outputs = [_inside(project.root, path) for path in errand.outputs]
+    if compute.kind == LOCAL:
+        return _here(project, errand.argv)
+    home = Home(project.root)
+    home.ensure()
+    setting = Setting(token=f"{project.root}:run", root=project.root, computes=project.computes)
+    executor = EXECUTORS.load(compute.kind).of(compute, setting)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=home.folder) as folder, heeded(interrupt, ENDING):
         try:
             executor.connect()
-            return _there(executor, project.root, argv, outputs, os.path.join(folder, "log"), say)
+            image = _image(project, compute, errand.environment, executor)
+            job = _job(project.root, errand.argv, outputs, folder, image)
+            return _there(executor, project.root, job, say)
         finally:
             executor.close()
 
 
 def _target(project: Project, on: str) -> Compute:
     """The target of that name, of a pool its first member. Raises UsageError."""
-    if on == "local":
-        return Compute(name=on, kind=on)
-    compute = project.computes.get(on)
-    if compute is None:
-        near = nearest(on, ["local", *project.computes])
-        hint = f"did you mean {near!r}?" if near else "`mlmake compute list` lists them"
-        raise UsageError(f"unknown compute target {on!r}", hint=hint)
+    compute = compute_of(project, on)
     return _target(project, compute.options["of"][0]) if compute.kind == "pool" else compute
+
+
+def _inside(root: str, path: str) -> str:
+    """A path relative to the root. Raises UsageError for one that leaves the project."""
+    inside = os.path.relpath(os.path.join(root, path), root)
+    if inside.split(os.sep)[0] in (os.pardir, os.curdir):
+        raise UsageError(f"--out {path}: what comes back stands in the project", hint="name a path below its root")
+    return inside
+
+
+def _image(project: Project, compute: Compute, name: str, executor: Executor) -> str:
+    """The image that the command runs in, on a target with containers. Raises UsageError and what `image_of` does."""
+    images = [each.name for each in project.environments.values() if each.base in ("image", "dockerfile")]
+    if not executor.traits.containers:
+        if name:
+            raise UsageError(f"--environment is for containers; target {compute.name!r} has its own software")
+        return ""
+    if name not in images:
+        known = f"images: {', '.join(images)}" if images else "no environment has an `image` or a `dockerfile`"
+        raise UsageError(f"no image is named for target {compute.name!r}", hint=f"name one with --environment; {known}")
+    return image_of(project.environments[name], project.root, executor)
 
 
 def _here(project: Project, argv: Sequence[str]) -> int:
     env = environment_for(project, System())
     program = shutil.which(argv[0], path=env["PATH"]) or argv[0]
-    return subprocess.run([program, *argv[1:]], cwd=project.root, env=env, check=False).returncode
+    return _code(subprocess.run([program, *argv[1:]], cwd=project.root, env=env, check=False).returncode)
 
 
-def _there(executor: Executor, root: str, argv: Sequence[str], outputs: Sequence[str], log: str, say: Say) -> int:
+def _job(root: str, argv: tuple[str, ...], outputs: Sequence[str], folder: str, image: str) -> Job:
+    """The job; what it writes comes to a folder of its own first, so that it replaces files and changes none."""
     shipment = Shipment(
         name=f"run-{uuid.uuid4().hex}",
         files=tuple(cargo_of(root, name) for name in project_files(root)),
         folders=tuple(dict.fromkeys(filter(None, map(os.path.dirname, outputs)))),
-        outputs={path: os.path.join(root, path) for path in outputs},
+        outputs={path: os.path.join(folder, "back", path) for path in outputs},
         search=SEARCH,
     )
-    job = Job(name="mlmake run", argv=tuple(argv), env={"PYTHONUNBUFFERED": "1"}, folder="", log=log, shipment=shipment)
+    env = {"PYTHONUNBUFFERED": "1"}
+    log = os.path.join(folder, "log")
+    return Job(name="mlmake run", argv=argv, env=env, folder="", log=log, image=image, shipment=shipment)
+
+
+def _there(executor: Executor, root: str, job: Job, say: Say) -> int:
+    assert job.shipment, "it goes to another machine"
     handle = executor.submit(job)
     try:
-        code = _followed(executor, handle, log, say)
-        if outputs:
-            executor.collect(handle, shipment.outputs, lambda *_: False)
+        code = _followed(executor, handle, job.log, say)
+        outputs = job.shipment.outputs
+        executor.collect(handle, outputs, lambda *_: False)
+        missing = [path for path, back in outputs.items() if not _placed(back, os.path.join(root, path))]
+        if missing and not code:
+            raise BuildFailed(f"{job.argv[0]} ended well but did not write {', '.join(missing)}")
         return code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         executor.cancel(handle, _GRACE)
         executor.wait([handle], 2 * _GRACE)
         raise
     finally:
         executor.forget(handle)
+
+
+def _placed(back: str, place: str) -> bool:
+    """Move what came back to its place, file by file; False if nothing did. Raises OSError."""
+    if not os.path.exists(back):
+        return False
+    if not os.path.isdir(back):
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.replace(back, place)
+        return True
+    for folder, _, names in os.walk(back):
+        beside = os.path.join(place, os.path.relpath(folder, back))
+        os.makedirs(beside, exist_ok=True)
+        for name in names:
+            os.replace(os.path.join(folder, name), os.path.join(beside, name))
+    return True
 
 
 def _followed(executor: Executor, handle: str, log: str, say: Say) -> int:
@@ -98,4 +160,9 @@ def _followed(executor: Executor, handle: str, log: str, say: Say) -> int:
         if ended:
             if ended[0].problem:
                 raise OSError(0, ended[0].problem)
-            return ended[0].exit_code
+            return _code(ended[0].exit_code)
+
+
+def _code(code: int) -> int:
+    """An exit code as a shell gives it: one of a signal is not below zero."""
+    return code if code >= 0 else 128 - code

@@ -1,90 +1,82 @@
-"""Hosts as people look after them: is all there that a step needs, and what did old jobs leave."""
+"""Hosts as people look after them: which there are, the way to them, and what old jobs left there."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from mlmake.errors import HostError, UsageError
+from mlmake.engine.checks import compute_of
+from mlmake.errors import UsageError
+from mlmake.executors import docker
+from mlmake.executors.base import Setting
+from mlmake.executors.containers import Found, find_argv, found, remove_argv
+from mlmake.executors.docker import Housing
+from mlmake.executors.host import ran
+from mlmake.model.docker import Ran, Run, explained
 from mlmake.model.project import Compute, Project
-from mlmake.model.run import size_in_words
 from mlmake.transports.base import Transport
-from mlmake.transports.link import Link, Refused
+from mlmake.transports.link import Link
 from mlmake.transports.ssh import Ssh
 
-_LITTLE = 1 << 30
-"""Bytes free below which a host is said to be short of disk."""
-_CLOCK = 60.0
-"""Seconds by which the clocks may differ before it is said."""
+_REACHED = ("ssh", "docker")
+"""Kinds of targets that have a root of ours somewhere."""
+_ASKING = 60.0
+_NO_LIMIT = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found out about a target: what, how it stands, and the next move where something is wrong."""
-
-    what: str
-    value: str
-    move: str = ""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaned:
-    """What was removed from a host: jobs, environments, bytes of contents; and the bytes that are kept."""
+    """What was removed from a host: jobs, environments, containers, bytes of contents; and the bytes that are kept."""
 
     jobs: tuple[str, ...]
     environments: tuple[str, ...]
+    containers: tuple[str, ...]
     dropped: int
     kept: int
 
 
-def check(compute: Compute, root: str) -> list[Finding]:
-    """Connect to a target and look at it. What is wrong is a finding too."""
-    try:
-        began = time.monotonic()
-        with _connected(compute, root) as link:
-            connected = time.monotonic() - began
-            told, _ = link.ask("probe")
-            return [Finding("reachable", f"yes, in {connected:.1f} s"), *_findings(compute, link, told)]
-    except HostError as error:
-        return [Finding("reachable", f"no: {error.message}", error.hint or "see what `ssh -v` says")]
-    except Refused as error:
-        return [Finding("usable", f"no: {error}", f"look at {compute.options.get('root', '')} on the host")]
-
-
-def clean(compute: Compute, root: str, age: float, limit: int | None) -> Cleaned:
-    """Remove jobs that ended longer ago than `age` seconds, environments that nobody has used for so long, and of the
-    contents what is over `limit` bytes.
-
-    Raises HostError.
-    """
-    with _connected(compute, root) as link:
-        told, _ = link.ask("clean", age=age, limit=1 << 62 if limit is None else limit)
-    return Cleaned(tuple(told["jobs"]), tuple(told["environments"]), told["dropped"], told["kept"])
-
-
 def hosts(project: Project, name: str) -> list[Compute]:
-    """The targets that are hosts; with a name, just this one. Raises UsageError."""
-    found = [compute for compute in project.computes.values() if compute.kind == "ssh"]
+    """The targets that are elsewhere; with a name, just this one, or the members of this pool. Raises UsageError."""
     if not name:
-        return found
-    chosen = [compute for compute in found if compute.name == name]
+        return [compute for compute in project.computes.values() if compute.kind in _REACHED]
+    compute = compute_of(project, name)
+    members = [compute_of(project, each) for each in compute.options["of"]] if compute.kind == "pool" else [compute]
+    chosen = [each for each in members if each.kind in _REACHED]
     if not chosen:
-        known = ", ".join(compute.name for compute in found) or "none"
-        raise UsageError(f"{name!r} is no compute target of kind ssh; known: {known}")
+        raise UsageError(f"compute target {name!r} is this machine: there is nothing to connect to")
     return chosen
 
 
-def transport_of(compute: Compute, root: str) -> Transport:
-    """The way to a target."""
-    return Ssh.of(compute, root)
+def clean(project: Project, compute: Compute, age: float, limit: int | None) -> Cleaned:
+    """Remove jobs that ended longer ago than `age` seconds, environments that nobody has used for so long, containers
+    that nobody looks after any more, and of the contents what is over `limit` bytes; where that is None, over what the
+    target's table says.
+
+    Raises HostError, OSError.
+    """
+    most = limit if limit is not None else int(compute.options["store_limit"]) or _NO_LIMIT
+    with connected(project, compute) as link:
+        run = docker_program(project, compute, link)
+        listed = _containers(compute, link, run) if run else []
+        told, _ = link.ask("clean", age=age, limit=most)
+        left = {each.id: each.name for each in listed if each.labels.job not in told["running"]}
+        gone = _removed(run, list(left)) if run and left else []
+    names = tuple(left[each] for each in gone if each in left)
+    return Cleaned(
+        jobs=tuple(told["jobs"]),
+        environments=tuple(told["environments"]),
+        containers=names,
+        dropped=told["dropped"],
+        kept=told["kept"],
+    )
 
 
 @contextmanager
-def _connected(compute: Compute, root: str) -> Iterator[Link]:
-    transport = transport_of(compute, root)
+def connected(project: Project, compute: Compute) -> Iterator[Link]:
+    """A conversation with the host of a target. Raises HostError, UsageError."""
+    transport = _transport(project, compute)
     try:
         link = Link(transport)
         try:
@@ -95,48 +87,32 @@ def _connected(compute: Compute, root: str) -> Iterator[Link]:
         transport.close()
 
 
-def _findings(compute: Compute, link: Link, told: Mapping[str, Any]) -> Iterator[Finding]:
-    hello = link.hello
-    yield Finding("host key", "known")
-    yield Finding("round trip", f"{_round_trip(link) * 1000:.1f} ms")
-    yield Finding("system", f"{told['host']}, {told['system']}")
-    yield Finding("python", f"{hello['software']} ({hello['python']})")
-    yield Finding("cpus", _beside(str(hello["cpus"]), compute.offers.cpus if compute.offers else 0))
-    yield Finding("memory", size_in_words(told["memory"]))
-    yield from _gpus(compute, told["gpus"])
-    free = Finding("disk", f"{size_in_words(told['free'])} free at {hello['root']}")
-    yield free if told["free"] >= _LITTLE else Finding(free.what, free.value, f"`mlmake compute clean {compute.name}`")
-    yield Finding("docker", told["docker"] or "none that answers")
-    yield _clock(told["time"] - time.time())
-    hashing = "xxh3" if hello["digest"] else "no xxh3: what arrives is checked by blake2b"
-    yield Finding("hashing", hashing, "" if hello["digest"] else "install python3-xxhash or libxxhash there")
-    running = sum(job["runs"] for job in told["jobs"])
-    yield Finding("jobs", f"{running} running, {len(told['jobs']) - running} ended and not fetched")
-    yield Finding("environments", str(len(told["environments"])))
-    yield Finding("kept", f"{told['objects']} contents, {size_in_words(told['size'])}")
+def docker_program(project: Project, compute: Compute, link: Link) -> Run | None:
+    """What runs the docker program for a target; None for one without containers."""
+    if compute.kind != "docker":
+        return None
+    env = Housing.of(compute, _setting(project)).env
+    return partial(ran, link, env=env, seconds=_ASKING)
 
 
-def _gpus(compute: Compute, gpus: list[Mapping[str, Any]]) -> Iterator[Finding]:
-    declared = compute.offers.gpus if compute.offers else 0
-    found = ", ".join(f"{gpu['index']}: {gpu['name']} ({size_in_words(gpu['memory'])})" for gpu in gpus) or "none"
-    move = f"gpus = {declared} is declared: does nvidia-smi run there?" if declared > len(gpus) else ""
-    yield Finding("gpus", found, move)
+def _transport(project: Project, compute: Compute) -> Transport:
+    setting = _setting(project)
+    return docker.transport_of(compute, setting) if compute.kind == "docker" else Ssh.of(compute, setting.root)
 
 
-def _clock(difference: float) -> Finding:
-    if abs(difference) < _CLOCK:
-        return Finding("clock", "as here" if abs(difference) < 1 else f"{difference:+.0f} s from here")
-    return Finding("clock", f"{difference:+.0f} s from here", "let it keep time by NTP: times in logs will not fit")
+def _setting(project: Project) -> Setting:
+    return Setting(token="", root=project.root, computes=project.computes)
 
 
-def _beside(found: str, declared: float) -> str:
-    return f"{found}, of which {declared:g} are for steps" if declared else found
+def _containers(compute: Compute, link: Link, run: Run) -> list[Found]:
+    """The containers of the jobs under a target's root."""
+    told = run(find_argv(root=str(link.hello["root"])))
+    if told.returncode:
+        raise docker.unusable(compute.name, explained(told.stderr))
+    return found(told.stdout)
 
 
-def _round_trip(link: Link) -> float:
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        link.ask("hello")
-        times.append(time.monotonic() - began)
-    return min(times)
+def _removed(run: Run, containers: Sequence[str]) -> list[str]:
+    """Remove containers by their ids, so that a new one of the same name is left alone; those that are gone."""
+    told: Ran = run(remove_argv(*containers))
+    return told.stdout.split()

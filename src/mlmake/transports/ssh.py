@@ -96,13 +96,13 @@ class Ssh:
         if exit_code == _FAILED:
             return self._unconnected(said, last)
         if exit_code == _NO_PROGRAM:
-            return self._error(
-                f"has no python3: {last}", "install Python 3.8 or newer there; mlmake needs nothing else"
-            )
+            hint = "install Python 3.8 or newer there; mlmake needs nothing else"
+            return self._error(f"has no python3: {last}", hint, "python")
         if "mlmake needs Python" in last:
-            return self._error(f"has too old a Python: {last}", "install a newer one there, as python3")
+            return self._error(f"has too old a Python: {last}", "install a newer one there, as python3", "python")
         if "cannot write to" in last:
-            return self._error(f"has no room for us: {last}", "make room, or set 'root' in its table to another folder")
+            hint = "make room, or set 'root' in its table to another folder"
+            return self._error(f"has no room for us: {last}", hint, "disk")
         return self._error(f"ended our agent with exit code {exit_code}: {last}", f"try: {self._by_hand()}")
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Ssh:
         if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
             return self._refused(said)
         if "Permission denied (" in said or "Too many authentication failures" in said:
-            return self._error(f"refuses to let us in: {last}", f"try: {self._by_hand()}")
+            return self._error(f"refuses to let us in: {last}", f"try: {self._by_hand()}", "login")
         if "Could not resolve hostname" in said and "Temporary failure" not in said:
             return self._error(f"has no address: {last}", "look at 'host' in its table, or at ~/.ssh/config")
         if _WILL_PASS.search(said) or not said.strip():
@@ -158,14 +158,16 @@ class Ssh:
                 f"has another key than the known one{where}: somebody may be listening in",
                 "if the host really has a new key, remove the old one with ssh-keygen -R, then: "
                 + self._by_hand("-o", "StrictHostKeyChecking=ask"),
+                "host key",
             )
         return self._error(
             "has a key that is not known here, and is not trusted for that",
             f"compare its fingerprint and accept it with: {self._by_hand('-o', 'StrictHostKeyChecking=ask')}",
+            "host key",
         )
 
-    def _error(self, what: str, hint: str) -> HostError:
-        return HostError(f"host {self.name!r} {what}", hint=hint)
+    def _error(self, what: str, hint: str, about: str = "reachable") -> HostError:
+        return HostError(f"host {self.name!r} {what}", hint=hint, about=about)
 
 
 def _file(path: str, folder: str) -> str:

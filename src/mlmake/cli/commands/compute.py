@@ -81,14 +81,15 @@ def check_command(ctx: click.Context, name: str, json_: bool) -> int:
     """Connect to a host, or to all, and tell what is there; for each fault the next move. Exits 1 if there is one.
 
     \b
-    mlmake compute check          every host of the file
-    mlmake compute check gpubox   one
+    mlmake compute check          every host and engine of the file
+    mlmake compute check gpubox   one, or the members of a pool
     """
-    from mlmake.services.hosts import check, hosts
+    from mlmake.services.checkup import check
+    from mlmake.services.hosts import hosts
 
     place: Place = ctx.obj
     project = place.project()
-    found = {compute.name: check(compute, project.root) for compute in hosts(project, name)}
+    found = {compute.name: check(project, compute) for compute in hosts(project, name)}
     if json_:
         print_json({target: [_as_json(each) for each in findings] for target, findings in found.items()})
     elif not found:
@@ -108,10 +109,12 @@ def clean_command(ctx: click.Context, name: str, older: float, limit: int | None
     """Remove from hosts what old jobs left: those that ended and were never fetched, environments that no step has used
     for long, and contents over a limit.
 
-    What runs is left alone with its environment, and so is what was used most recently.
+    What runs is left alone with its environment, and so is what was used most recently. The limit is that of the
+    target's table (`store_limit`), or the one given here. Of a Docker engine, containers go that nobody looks after any
+    more.
 
     \b
-    mlmake compute clean                       every host of the file
+    mlmake compute clean                       every host and engine of the file
     mlmake compute clean gpubox --limit 20GiB  and keep at most 20 GiB of what was sent there
     """
     from mlmake.services.hosts import clean, hosts
@@ -121,22 +124,29 @@ def clean_command(ctx: click.Context, name: str, older: float, limit: int | None
     problems = []
     for compute in hosts(project, name):
         try:
-            done = clean(compute, project.root, older, limit)
+            done = clean(project, compute, older, limit)
         except HostError as error:
             problems.append(f"{compute.name}: {error.message}")
-            continue
-        click.echo(
-            f"{compute.name}: {len(done.jobs)} jobs, {len(done.environments)} environments and "
-            f"{size_in_words(done.dropped)} removed, {size_in_words(done.kept)} kept"
-        )
+        except OSError as error:
+            problems.append(f"{compute.name}: {error.strerror or error}")
+        else:
+            click.echo(_cleaned(compute, done))
     if problems:
         raise HostError("\n".join(problems), hint="`mlmake compute check` tells more")
+
+
+def _cleaned(compute: Compute, done: Any) -> str:
+    containers, environments = f"{len(done.containers)} containers", f"{len(done.environments)} environments"
+    more = containers if compute.kind == "docker" else environments
+    removed = f"{len(done.jobs)} jobs, {more} and {size_in_words(done.dropped)} removed"
+    return f"{compute.name}: {removed}, {size_in_words(done.kept)} kept"
 
 
 def _told(project: Project, compute: Compute) -> dict[str, Any]:
     offers = compute.offers.amounts() if compute.offers else {}
     steps = [step.id for step in project.steps.values() if step.spec.compute == compute.name]
-    return {"name": compute.name, "kind": compute.kind, "offers": offers, **dict(compute.options), "steps": steps}
+    options = dict(compute.options)
+    return {"name": compute.name, "kind": compute.kind, "offers": offers, "options": options, "steps": steps}
 
 
 def _where(compute: Compute) -> str:

@@ -13,6 +13,7 @@ jobs/ID/spec.json   what was asked for
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -58,6 +59,12 @@ class Jobs:
         if not os.path.exists(os.path.join(folder, "exit.json")):
             self._starter.start(folder, secrets)
         return {"found": is_found}
+
+    def find(self, job: str) -> None:
+        """Hold a job that runs or has ended. Raises OSError if there is none."""
+        self.hold(job)
+        if not (os.path.isdir(self.folder(job)) and self._told(job)["is_found"]):
+            raise OSError(errno.ENOENT, "it is not there any more")
 
     def _made(self, folder: str, spec: dict[str, Any]) -> list[str]:
         """Make a job's folder, or say which contents are not here. Raises OSError.
@@ -121,7 +128,8 @@ class Jobs:
                     self._remove(self.folder(job))
 
     def all(self) -> list[dict[str, Any]]:
-        """Every job: its name, its step, the key of its environment, whether it runs, its age in seconds."""
+        """Every job: its name, its step, the key of its environment, whether it runs, whether who asks for it finds it,
+        and its age in seconds."""
         return [self._told(name) for name in sorted(os.listdir(self._folder)) if os.path.isdir(self.folder(name))]
 
     def clean(self, age: float) -> list[str]:
@@ -135,11 +143,12 @@ class Jobs:
         folder = self.folder(name)
         spec = files.read_json(os.path.join(folder, "spec.json")) or {}
         runs = files.is_locked(os.path.join(folder, "lock"))
-        age = 0.0
+        told = {"job": name, "runs": runs, "age": 0.0, "step": spec.get("step")}
+        told["is_found"] = runs or os.path.exists(os.path.join(folder, "exit.json"))
+        told["environment"] = spec.get("environment", "")
         with contextlib.suppress(OSError):
-            age = time.time() - os.stat(folder).st_mtime
-        environment = spec.get("environment", "")
-        return {"job": name, "runs": runs, "age": age, "step": spec.get("step"), "environment": environment}
+            told["age"] = time.time() - os.stat(folder).st_mtime
+        return told
 
     def _users(self, job: str) -> str:
         return os.path.join(self.folder(job), "users")

@@ -94,6 +94,13 @@ class Agent:
     def do_submit(self, head: Head, body: bytes) -> None:
         self._say(**self._jobs.submit(head["job"], json.loads(body.decode())))
 
+    def do_find(self, head: Head, _: bytes) -> None:
+        self._jobs.find(head["job"])
+        self._say()
+
+    def do_jobs(self, _: Head, __: bytes) -> None:
+        self._say(jobs=self._jobs.all())
+
     def do_watch(self, head: Head, _: bytes) -> None:
         self._jobs.hold(head["job"])
         self._watch.add(head["job"], head["offset"])
@@ -176,7 +183,8 @@ class Agent:
         environments = self._environments.clean(head["age"], {job["environment"] for job in self._jobs.all()})
         self._store.tidy(head["age"])
         dropped, kept = self._store.trim(head["limit"])
-        self._say(jobs=gone, environments=environments, dropped=dropped, kept=kept)
+        running = [each["job"] for each in self._jobs.all() if each["runs"]]
+        self._say(jobs=gone, running=running, environments=environments, dropped=dropped, kept=kept)
 
 
 def _error(error: OSError) -> Head:
