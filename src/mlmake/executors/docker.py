@@ -1,6 +1,7 @@
 """Jobs in containers: jobs of the engine's machine whose command line is a run of the docker program.
 
 So the engine may be here or behind any transport; files, logs, cancelling and finding again are those of every host.
+An engine behind a TCP port is asked from here, and has the files copied in and out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mlmake.executors.containers import (
     remove_argv,
     run_argv,
 )
+from mlmake.executors.copying import run_copied_argv
 from mlmake.executors.host import HostExecutor
 from mlmake.model.docker import Engine, Ran, Trouble, engine_argv, engine_told
 from mlmake.model.job import Finished, Job, Shipment
@@ -35,6 +37,8 @@ _HOME = ".mlmake/home"
 """The job's HOME, in its folder."""
 _MOST_MOUNTS = 100
 """Inputs that are mounted read-only; of more, the store's own protection is enough."""
+_FAR = "tcp://"
+"""How an engine is named that may be anywhere."""
 _TAIL = 4000
 _ASKING = 60.0
 _PULLING = 3600.0
@@ -51,8 +55,9 @@ class DockerExecutor(HostExecutor):
         executor._setting = setting
         executor._network = bool(compute.options["network"])
         executor._mounts = tuple(Mount.parse(text) for text in compute.options["mounts"])
-        host = str(compute.options["host"])
-        executor._env = {"DOCKER_HOST": host} if host.startswith("unix://") else {}
+        host = _host(compute)
+        executor._env = {"DOCKER_HOST": host} if host.startswith(("unix://", _FAR)) else {}
+        executor._is_far = host.startswith(_FAR)
         return executor
 
     _setting = Setting(token="")
@@ -60,6 +65,7 @@ class DockerExecutor(HostExecutor):
     _mounts: tuple[Mount, ...] = ()
     _env: dict[str, str] = {}  # noqa: RUF012 - replaced as a whole, never changed
     _engine: Engine | None = None
+    _is_far = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -80,12 +86,14 @@ class DockerExecutor(HostExecutor):
 
     def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
         container = self._containers[shipment.name] = self._container(job, shipment)
-        argv = {"argv": run_argv(container), "first": remove_argv(container.name)}
+        run = run_copied_argv if self._is_far else run_argv
+        argv = {"argv": run(container), "first": remove_argv(container.name)}
         after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
+        gpus = {"gpus": 0, "watched": () if self._is_far else job.gpus}
         env = {name: value for name, value in client_env(container, self._env).items() if name not in job.secrets}
-        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0, "watched": job.gpus}
+        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), **gpus}
 
     def ending(self, head: Head) -> Finished:
         finished = super().ending(head)
@@ -119,6 +127,8 @@ class DockerExecutor(HostExecutor):
             network=self._network,
             mounts=self._mounts,
             read_only=tuple(f"{tree}/{path.rstrip('/')}" for path in shipment.inputs) if is_few else (),
+            is_copied=self._is_far,
+            brought=tuple(shipment.outputs),
         )
 
     def _log_tail(self, handle: str) -> str:
@@ -130,16 +140,22 @@ class DockerExecutor(HostExecutor):
 
 
 def transport_of(compute: Compute, setting: Setting) -> Transport:
-    """The way to the machine of a target's engine. Raises UsageError."""
-    via, host = str(compute.options["via"]), str(compute.options["host"])
+    """The way to the machine of a target's engine, or to here where it is asked from here. Raises UsageError."""
+    via, host = str(compute.options["via"]), _host(compute)
     root = os.path.expanduser(str(compute.options["root"]))
     if via:
         return Ssh.of(setting.computes[via], setting.root)
     if host.startswith("ssh://"):
         return Ssh(name=compute.name, host=host.removeprefix("ssh://"), root=str(compute.options["root"]))
-    if host and not host.startswith("unix://"):
+    if host and not host.startswith(("unix://", _FAR)):
         raise UsageError(
-            f"compute.{compute.name}.host: an engine at {host!r} sees no files of ours",
-            hint="name its machine as `ssh://host`, or a target of kind ssh in `via`",
+            f"compute.{compute.name}.host: mlmake knows no way to an engine at {host!r}",
+            hint="say unix://…, tcp://… or ssh://…, or name a target of kind ssh in `via`",
         )
     return Local(root, name=compute.name)
+
+
+def _host(compute: Compute) -> str:
+    """The engine that a target names, or that the docker program would ask here."""
+    named = str(compute.options["host"])
+    return named or ("" if compute.options["via"] else os.environ.get("DOCKER_HOST", ""))
