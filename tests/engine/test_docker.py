@@ -301,10 +301,52 @@ def test_a_connection_to_a_port_that_breaks(behind_tcp: Folder, engine: Engine, 
     assert containers(behind_tcp, engine) == []
 
 
-def test_a_dockerfile_behind_a_port(behind_tcp: Folder, engine: Engine) -> None:
-    behind_tcp.write({"image/Dockerfile": f"FROM {base_image(engine)}\nCOPY word /word\n", "image/word": "hello"})
-    behind_tcp.steps(
-        '[a]\ncommand = "cp /word {outputs.o}"\noutputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "own"'
+@pytest.mark.parametrize("where", ["behind_tcp", "behind_ssh"])
+def test_a_dockerfile_is_built_with_its_files_on_an_engine_elsewhere(
+    where: str, request: pytest.FixtureRequest, engine: Engine, tmp_path: Path
+) -> None:
+    project: Folder = request.getfixturevalue(where)
+    copied = (
+        f"COPY . /context\nLABEL test={tmp_path}\nRUN ls -lR /context > /listed && cat /context/in/link >> /listed\n"
     )
-    assert behind_tcp.build().done == ["a"]
-    assert behind_tcp.read("o.txt") == "hello"
+    project.write(
+        {
+            "image/Dockerfile": f"FROM {base_image(engine)}\n{copied}",
+            "image/.dockerignore": "left-out",
+            "image/left-out": "",
+            "image/in/word": "hello",
+            "image/in/run": "",
+        }
+    )
+    folder = project.root / "image" / "in"
+    (folder / "run").chmod(0o755)
+    (folder / "link").symlink_to("word")
+    (folder / "empty").mkdir()
+    project.steps(
+        '[a]\ncommand = "cp /listed {outputs.o}"\noutputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "own"'
+    )
+    assert project.build().done == ["a"]
+    listed = project.read("o.txt")
+    assert "left-out" not in listed
+    assert listed.endswith("hello")
+    found = {line.split()[8]: line.split()[0] for line in listed.splitlines() if len(line.split()) > 8}
+    assert found == {
+        "Dockerfile": "-rw-r--r--",
+        "in": "drwxr-xr-x",
+        "empty": "drwxr-xr-x",
+        "link": "lrwxrwxrwx",
+        "run": "-rwxr-xr-x",
+        "word": "-rw-r--r--",
+    }
+    assert project.build().done == []
+    assert bool(holding(tmp_path / "far", b"hello")) == (where == "behind_ssh"), "a host was sent what its engine reads"
+    listing = engine.docker("images", "--quiet", "--filter", f"label=test={tmp_path}").stdout.split()
+    engine.docker("rmi", "--force", *listing)
+
+
+def test_a_dockerfile_that_cannot_be_built_elsewhere(behind_ssh: Folder, engine: Engine, tmp_path: Path) -> None:
+    behind_ssh.write({"image/Dockerfile": f"FROM {base_image(engine)}\nRUN echo so much; exit 5\n"})
+    behind_ssh.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "own"')
+    assert "Dockerfile cannot be built: " in behind_ssh.build().message("a")
+    assert "so much" in behind_ssh.read(".mlmake/logs/1/p.a.log")
+    until(lambda: not os.listdir(tmp_path / "far" / "jobs"))

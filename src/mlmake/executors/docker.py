@@ -7,7 +7,9 @@ An engine behind a TCP port is asked from here, and has the files copied in and 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlmake.errors import HostError, HostUnavailable, UsageError
@@ -41,7 +43,7 @@ _FAR = "tcp://"
 """How an engine is named that may be anywhere."""
 _TAIL = 4000
 _ASKING = 60.0
-_PULLING = 3600.0
+_POLL = 0.5
 
 
 class DockerExecutor(HostExecutor):
@@ -70,6 +72,8 @@ class DockerExecutor(HostExecutor):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._containers: dict[str, Container] = {}
+        self._opening = threading.Lock()
+        self._beside: HostExecutor | None = None
 
     def connect(self) -> Head:
         hello = super().connect()
@@ -83,6 +87,36 @@ class DockerExecutor(HostExecutor):
     def docker(self, argv: Sequence[str], seconds: float = _ASKING) -> Ran:
         """Run the docker program where the engine is. Raises OSError, HostError."""
         return self.ask(argv, self._env, seconds)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """The docker program runs on another machine, and sees no files of this one."""
+        return not isinstance(self._transport, Local)
+
+    def run_beside(self, job: Job) -> Ran:
+        """Run a job where the engine is, outside of any container, to its end. Raises OSError, HostError.
+
+        It has conversations of its own, so that meanwhile nothing has to wait for it.
+        """
+        with self._opening:
+            if self._beside is None:
+                to = self._setting
+                self._beside = HostExecutor(self._transport, to.notice, is_stopping=to.is_stopping)
+        beside = self._beside
+        handle = beside.submit(replace(job, env={**job.env, **self._env}))
+        try:
+            while not (ended := beside.wait([handle], _POLL)):
+                if self._setting.is_stopping():
+                    beside.cancel(handle, 0)
+            said = beside.read_log(handle, 0).decode("utf-8", "replace")
+            return Ran(returncode=ended[0].exit_code, stdout="", stderr=said or ended[0].problem)
+        finally:
+            beside.forget(handle)
+
+    def close(self) -> None:
+        if self._beside:
+            self._beside.close()
+        super().close()
 
     def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
         container = self._containers[shipment.name] = self._container(job, shipment)
