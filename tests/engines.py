@@ -28,7 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from servers import HOST, free_port, lack
+from servers import HOST, Proxy, free_port, lack, proxy
 
 _STARTING = 60.0
 _BASE = "mlmake-tests/base"
@@ -68,6 +68,13 @@ class Engine:
 
     def answers(self) -> bool:
         return self.docker("version", "--format", "{{.Server.Version}}", check=False).returncode == 0
+
+
+@contextmanager
+def tcp_engine(engine: Engine) -> Iterator[tuple[Engine, Proxy]]:
+    """An engine behind a port of this machine, on 127.0.0.1 only, and what hands it on to the engine's own socket."""
+    with proxy(engine.host.removeprefix("unix://") or "/var/run/docker.sock") as handed_on:
+        yield Engine(f"tcp://{HOST}:{handed_on.port}"), handed_on
 
 
 @contextmanager

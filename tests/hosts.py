@@ -240,7 +240,7 @@ class Boxed(Site):
     @property
     def housing(self) -> Housing:
         mounts = (Mount(str(self.folder), str(self.folder)),)
-        return Housing(project=str(self.folder), network=False, mounts=mounts, socket=self.engine.host)
+        return Housing(project=str(self.folder), network=False, mounts=mounts, engine=self.engine.host)
 
     def made(self, transport: Transport, **more: Any) -> HostExecutor:
         return DockerExecutor(transport, housing=self.housing, **more)

@@ -207,6 +207,7 @@ class Proxy:
     """Hands bytes on between whoever connects to `port` and a server; counts them, and cuts where it is told to.
 
     Attributes:
+        server: a port of this machine, or the path of a socket.
         cut_after: cut every connection after so many bytes in both directions, counted over all of them; then it is
             None again, and what connects anew goes through.
         is_down: hang up on everybody.
@@ -214,7 +215,7 @@ class Proxy:
     """
 
     port: int
-    server: int
+    server: int | str
     cut_after: int | None = None
     is_down: bool = False
     up: int = 0
@@ -241,7 +242,7 @@ class Proxy:
                 if self.is_down:
                     near.close()
                     continue
-                far = socket.create_connection((HOST, self.server))
+                far = _connected(self.server)
             except OSError:
                 return
             with self._lock:
@@ -259,16 +260,24 @@ class Proxy:
                 self.down += 0 if is_up else len(block)
                 if self.cut_after is not None and self.cut_after <= 0:
                     self.cut()
+            target.shutdown(socket.SHUT_WR)  # what comes the other way may not be all yet
         except OSError:
-            pass
-        for each in (source, target):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            for each in (source, target):
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+
+def _connected(server: int | str) -> socket.socket:
+    if isinstance(server, int):
+        return socket.create_connection((HOST, server))
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(server)
+    return connection
 
 
 @contextmanager
-def proxy(server: int) -> Iterator[Proxy]:
-    """A proxy before a port of this machine, in threads of this process."""
+def proxy(server: int | str) -> Iterator[Proxy]:
+    """A proxy before a port or socket of this machine, in threads of this process."""
     with socket.create_server((HOST, 0)) as listener:
         made = Proxy(listener.getsockname()[1], server)
         threading.Thread(target=made.serve, args=(listener,), daemon=True).start()

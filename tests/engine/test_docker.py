@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, docker_engine
+from engines import Engine, base_image, docker_engine, tcp_engine
 from mlmake.errors import UsageError
 from mlmake.executors.containers import Found, find_argv, found
-from mlmake.model.events import Event
+from mlmake.model.events import Event, StepStarted
 from projects import Folder, until
-from servers import SshServer, ssh_server
+from servers import Proxy, SshServer, ssh_server
 
 HEAD = """
 [compute.box]
@@ -63,6 +63,20 @@ def behind_ssh(project: Folder, engine: Engine, ssh: SshServer, tmp_path: Path) 
     return project
 
 
+@pytest.fixture
+def port(engine: Engine) -> Iterator[Proxy]:
+    with tcp_engine(engine) as (_, proxy):
+        yield proxy
+
+
+@pytest.fixture
+def behind_tcp(project: Folder, engine: Engine, port: Proxy, tmp_path: Path) -> Folder:
+    """The same, with an engine that is asked over TCP."""
+    host = f"tcp://127.0.0.1:{port.port}"
+    project.head = HEAD.format(root=tmp_path / "root", host=host, image=base_image(engine), more="")
+    return project
+
+
 STEPS = """
     [double]
     script = "steps/double.py"
@@ -100,7 +114,7 @@ def fill(project: Folder) -> None:
     project.steps(STEPS)
 
 
-@pytest.mark.parametrize("where", ["boxed", "behind_ssh"])
+@pytest.mark.parametrize("where", ["boxed", "behind_ssh", "behind_tcp"])
 def test_steps_in_containers_and_steps_here_share_data(where: str, request: pytest.FixtureRequest) -> None:
     project: Folder = request.getfixturevalue(where)
     fill(project)
@@ -166,21 +180,25 @@ def test_an_engine_that_is_down(project: Folder, tmp_path: Path) -> None:
     assert f"no Docker engine answers at unix://{tmp_path}/no.sock" in project.build().message("a")
 
 
-def test_ctrl_c_ends_the_container(boxed: Folder, engine: Engine, tmp_path: Path) -> None:
-    boxed.steps('[a]\ncommand = "touch started; sleep 600"\ncompute = "box"\nenvironment = "deb"')
-    process = boxed.start()
-    until(lambda: list((tmp_path / "root" / "jobs").glob("*/tree/started")))
+@pytest.mark.parametrize("where", ["boxed", "behind_tcp"])
+def test_ctrl_c_ends_the_container(where: str, request: pytest.FixtureRequest, engine: Engine) -> None:
+    project: Folder = request.getfixturevalue(where)
+    project.steps('[a]\ncommand = "echo started; sleep 600"\ncompute = "box"\nenvironment = "deb"')
+    process = project.start()
+    until(lambda: "started" in project.log(".mlmake/logs/1/p.a.log"))
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    assert containers(boxed, engine) == []
+    assert containers(project, engine) == []
 
 
-def test_a_killed_build_finds_its_container_again(boxed: Folder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["boxed", "behind_tcp"])
+def test_a_killed_build_finds_its_container_again(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    boxed: Folder = request.getfixturevalue(where)
     counter = tmp_path / "count"
     counter.mkdir()
     boxed.head = boxed.head.replace("[environments.deb]", f'mounts = ["{counter}:{counter}"]\n[environments.deb]')
     boxed.steps(
-        f'[a]\ncommand = "echo x >> {counter}/ran; sleep 4; echo ok > {{outputs.o}}"\n'
+        f'[a]\ncommand = "echo x >> {counter}/ran; sleep 2; echo ok > {{outputs.o}}"\n'
         'outputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "deb"'
     )
     process = boxed.start()
@@ -237,3 +255,106 @@ def holding(folder: Path, text: bytes) -> list[Path]:
             with suppress(OSError):
                 found += [path] if path.is_file() and text in path.read_bytes() else []
     return found
+
+
+def test_what_is_written_behind_a_port_comes_back_as_it_is(behind_tcp: Folder, engine: Engine) -> None:
+    script = (
+        'mkdir -p "$1/deep/empty" && printf x > "$1/deep/a \\"b\\"\nc:d" && printf y > "$1/run" && chmod +x "$1/run" '
+        '&& ln -s run "$1/link" && printf z > target && ln -s "$PWD/target" "$2" && ! grep -q "$PWD" /proc/mounts'
+    )
+    behind_tcp.write({"script.sh": script})
+    behind_tcp.steps("""
+        [a]
+        command = ["/bin/sh", "script.sh", "{outputs.many}", "{outputs.one}"]
+        outputs = { many = "build/many/", one = "build/one" }
+        compute = "box"
+        environment = "deb"
+        [b]
+        command = "echo 1 > {outputs.x}"
+        outputs = { x = "build/x", y = "build/y" }
+        compute = "box"
+        environment = "deb"
+        [c]
+        command = "exit 3"
+        compute = "box"
+        environment = "deb"
+        [d]
+        command = ["nosuch"]
+        compute = "box"
+        environment = "deb"
+    """)
+    built = behind_tcp.build(keep_going=True)
+    assert built.done == ["a"]
+    many = behind_tcp.root / "build" / "many"
+    assert sorted(str(path.relative_to(many)) for path in many.rglob("*")) == [
+        *("deep", 'deep/a "b"\nc:d', "deep/empty", "link", "run")
+    ]
+    assert os.access(many / "run", os.X_OK)
+    assert behind_tcp.read("build/one") == "z"
+    assert built.message("b").startswith("it ended well but did not write its output y (build/y)")
+    assert built.message("c") == "exit code 3"
+    assert built.message("d") == "the image has no program nosuch, or not the interpreter that it names"
+    assert containers(behind_tcp, engine) == []
+
+
+def test_a_connection_to_a_port_that_breaks(behind_tcp: Folder, engine: Engine, port: Proxy) -> None:
+    behind_tcp.steps('[a]\ncommand = "echo started; sleep 600"\ncompute = "box"\nenvironment = "deb"')
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            until(lambda: "started" in behind_tcp.log(".mlmake/logs/1/p.a.log"))
+            port.cut()
+
+    assert "the container still runs" in behind_tcp.build(sink=look).message("a")
+    assert containers(behind_tcp, engine) == []
+
+
+@pytest.mark.parametrize("where", ["behind_tcp", "behind_ssh"])
+def test_a_dockerfile_is_built_with_its_files_on_an_engine_elsewhere(
+    where: str, request: pytest.FixtureRequest, engine: Engine, tmp_path: Path
+) -> None:
+    project: Folder = request.getfixturevalue(where)
+    copied = (
+        f"COPY . /context\nLABEL test={tmp_path}\nRUN ls -lR /context > /listed && cat /context/in/link >> /listed\n"
+    )
+    project.write(
+        {
+            "image/Dockerfile": f"FROM {base_image(engine)}\n{copied}",
+            "image/.dockerignore": "left-out",
+            "image/left-out": "",
+            "image/in/word": "hello",
+            "image/in/run": "",
+        }
+    )
+    folder = project.root / "image" / "in"
+    (folder / "run").chmod(0o755)
+    (folder / "link").symlink_to("word")
+    (folder / "empty").mkdir()
+    project.steps(
+        '[a]\ncommand = "cp /listed {outputs.o}"\noutputs = { o = "o.txt" }\ncompute = "box"\nenvironment = "own"'
+    )
+    assert project.build().done == ["a"]
+    listed = project.read("o.txt")
+    assert "left-out" not in listed
+    assert listed.endswith("hello")
+    found = {line.split()[8]: line.split()[0] for line in listed.splitlines() if len(line.split()) > 8}
+    assert found == {
+        "Dockerfile": "-rw-r--r--",
+        "in": "drwxr-xr-x",
+        "empty": "drwxr-xr-x",
+        "link": "lrwxrwxrwx",
+        "run": "-rwxr-xr-x",
+        "word": "-rw-r--r--",
+    }
+    assert project.build().done == []
+    assert bool(holding(tmp_path / "far", b"hello")) == (where == "behind_ssh"), "a host was sent what its engine reads"
+    listing = engine.docker("images", "--quiet", "--filter", f"label=test={tmp_path}").stdout.split()
+    engine.docker("rmi", "--force", *listing)
+
+
+def test_a_dockerfile_that_cannot_be_built_elsewhere(behind_ssh: Folder, engine: Engine, tmp_path: Path) -> None:
+    behind_ssh.write({"image/Dockerfile": f"FROM {base_image(engine)}\nRUN echo so much; exit 5\n"})
+    behind_ssh.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "own"')
+    assert "Dockerfile cannot be built: " in behind_ssh.build().message("a")
+    assert "so much" in behind_ssh.read(".mlmake/logs/1/p.a.log")
+    until(lambda: not os.listdir(tmp_path / "far" / "jobs"))

@@ -23,6 +23,7 @@ from mlmake.executors.containers import (
     remove_argv,
     run_argv,
 )
+from mlmake.executors.copying import run_copied_argv
 
 LABELS = Labels(root="/home/ann/.mlmake", project="/home/ann/flights", run="7", step="fit[fold=0]", job="a1b2")
 TREE = "/home/ann/.mlmake/jobs/a1b2/tree"
@@ -123,6 +124,28 @@ def test_odd_paths_are_quoted_as_csv() -> None:
 def test_no_mount(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected .* got"):
         Mount.parse(text)
+
+
+def test_a_container_that_files_are_copied_into() -> None:
+    mounts = (Mount("/data", "/data", True),)
+    container = replace(PLAIN, is_copied=True, brought=("out put/", "b/x"), read_only=(f"{TREE}/in",), mounts=mounts)
+    shell, option, script, name, *words = run_copied_argv(container)
+    assert (shell, option, name) == ("/bin/sh", "-c", "mlmake")
+    assert [line for line in script.splitlines() if "docker" in line] == [
+        'docker create "$@" > /dev/null || exit 125',
+        f"said=$(docker cp {TREE} mlmake-a1b2:/home/ann/.mlmake/jobs/a1b2 2>&1) || said",
+        "docker start --attach mlmake-a1b2 || exit $?",
+        f"said=$(docker cp --follow-link 'mlmake-a1b2:{TREE}/out put' {TREE}/. 2>&1) || case $said in",
+        f"said=$(docker cp --follow-link mlmake-a1b2:{TREE}/b/x {TREE}/b/. 2>&1) || case $said in",
+    ]
+    assert values(tuple(words), "--mount") == ["type=bind,source=/data,target=/data,readonly"]
+    assert values(tuple(words), "--workdir") == [TREE]
+    said = "result\nCannot connect to the Docker daemon at tcp://box:2375. Is the docker daemon running?\n"
+    assert ended(container, 125, state(), said) == End(
+        125,
+        "what it wrote cannot be had from its container: no Docker engine answers at tcp://box:2375; "
+        "start it, or correct the target's `host`",
+    )
 
 
 def test_names() -> None:

@@ -117,7 +117,9 @@ class SshTable(OffersTable):
 class DockerTable(OffersTable):
     """`kind = "docker"`: containers."""
 
-    host: str = setting("The engine, such as `ssh://host`. By default this machine's.", "")
+    host: str = setting(
+        "The engine: `ssh://host`, `tcp://host:2376` or `unix:///path`. By default that of the docker program.", ""
+    )
     via: str = setting("An ssh target whose engine is used.", "")
     network: bool = setting("Whether containers have a network.", True)
     mounts: tuple[str, ...] = setting("Extra mounts, `source:target[:ro]`.", ())

@@ -6,7 +6,7 @@ What is asked of the docker program is built purely; `Run` runs it wherever the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlmake.errors import SoftwareError, SoftwareUnavailable
@@ -15,6 +15,17 @@ from mlmake.model.docker import DOCKER, Ran, Run, Trouble, explained, known, las
 _LABEL = "mlmake.context"
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_SENT = """\
+cp -R . ../context && chmod -R u+w ../context && cd ../context || exit
+links=$1
+shift
+while [ "$links" -gt 0 ]; do
+    ln -s -- "$1" "$2" || exit
+    shift 2
+    links=$((links - 1))
+done
+exec "$@"
+"""
 _TAIL = 15
 """Lines of a failed build that are shown."""
 
@@ -56,6 +67,16 @@ def build_argv(recipe: Recipe, folder: str) -> tuple[str, ...]:
     return (DOCKER, "build", "--force-rm", "--tag", recipe.tag, "--label", label, "--file", file, folder)
 
 
+def sent_build_argv(recipe: Recipe, links: Mapping[str, str]) -> tuple[str, ...]:
+    """Builds an image where the files of its context have been brought into the working folder; for a job.
+
+    `links` are those of the context, path -> where it leads. Files that are brought are read-only, and may not be
+    changed; those of the image are not to be so.
+    """
+    words = [word for path, target in links.items() for word in (target, path)]
+    return ("/bin/sh", "-c", _SENT, "mlmake", str(len(links)), *words, *build_argv(recipe, "."))
+
+
 def present(name: str, run: Run) -> str | None:
     """The id of an image, if the engine has it. Raises SoftwareError."""
     ran = _run(run, id_argv(name))
@@ -79,9 +100,14 @@ def pulled(name: str, run: Run) -> str:
 
 def built(recipe: Recipe, folder: str, run: Run) -> str:
     """The id of a Dockerfile's image, built if the engine does not have it. Raises SoftwareError."""
+    return built_by(recipe, run, lambda: _run(run, build_argv(recipe, folder)))
+
+
+def built_by(recipe: Recipe, run: Run, build: Callable[[], Ran]) -> str:
+    """The same, built in another way. Raises SoftwareError, and what `build` does."""
     image = present(recipe.tag, run)
     if image is None:
-        ran = _run(run, build_argv(recipe, folder))
+        ran = build()
         if ran.returncode:
             raise _build_error(recipe, ran)
         image = present(recipe.tag, run)

@@ -1,7 +1,7 @@
 """A job in a container: the command line that runs it, those that look after it, and what its end means.
 
-Pure: whoever holds the job runs these command lines where the engine is. The job's tree has the same path inside and
-outside, so that every absolute path means the same file on both sides.
+Pure: whoever holds the job runs these command lines where the engine is, or where it can be asked (`copying`). The
+job's tree has the same path inside and outside, so that every absolute path means the same file on both sides.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Container:
         image: an id, or a name that the engine has; nothing is pulled.
         name: the container's; see `named`.
         argv: the command line; the image's entrypoint is left out.
-        tree: the job's private folder on the engine's machine, mounted at its own path.
+        tree: the job's private folder, at its own path.
         folder: the working folder; "" for the tree.
-        home: what HOME is, a folder of the engine's machine; mounted at its own path where it lies outside the tree.
+        home: what HOME is, a folder; mounted at its own path where it lies outside the tree.
         env: what the job finds in its environment beside what the image says.
         user: `uid:gid`, whom all that it writes belongs to; "" for whom the image says.
         cpus: as many as it may use; 0 for all.
@@ -111,6 +111,8 @@ class Container:
         network: whether it has one.
         mounts: more of the engine's machine.
         read_only: files and folders of the tree that it must not write to.
+        is_copied: the engine's machine does not have the tree: it is copied into the container, and back what is
+            `brought`, which are paths in it.
     """
 
     image: str
@@ -128,6 +130,8 @@ class Container:
     network: bool = True
     mounts: tuple[Mount, ...] = ()
     read_only: tuple[str, ...] = ()
+    is_copied: bool = False
+    brought: tuple[str, ...] = ()
 
 
 def named(root: str, job: str) -> str:
@@ -140,6 +144,11 @@ def run_argv(container: Container) -> tuple[str, ...]:
 
     It is not removed: how it ended is read from it first.
     """
+    return (DOCKER, "run", *creation(container))
+
+
+def creation(container: Container) -> tuple[str, ...]:
+    """What `docker run` and `docker create` take."""
     options = (
         *("--name", container.name, *container.labels.options()),
         *("--pull", "never", "--init", "--entrypoint", ""),
@@ -149,7 +158,7 @@ def run_argv(container: Container) -> tuple[str, ...]:
         *_view(container),
         *_variables(container),
     )
-    return (DOCKER, "run", *options, container.image, *_AROUND, *container.argv)
+    return (*options, container.image, *_AROUND, *container.argv)
 
 
 def _limits(container: Container) -> Iterator[str]:
@@ -168,13 +177,17 @@ def _limits(container: Container) -> Iterator[str]:
 
 def _view(container: Container) -> Iterator[str]:
     """What it sees of the engine's machine, and where it stands in it."""
-    own = [Mount(container.tree, container.tree)]
-    if not _lies_in(container.home, container.tree):
-        own.append(Mount(container.home, container.home))
-    own += [Mount(path, path, True) for path in _outermost(container.read_only)]
+    own = [] if container.is_copied else _own_mounts(container)
     for mount in (*own, *container.mounts):
         yield from ("--mount", mount.option())
     yield from ("--workdir", container.folder or container.tree)
+
+
+def _own_mounts(container: Container) -> list[Mount]:
+    own = [Mount(container.tree, container.tree)]
+    if not _lies_in(container.home, container.tree):
+        own.append(Mount(container.home, container.home))
+    return own + [Mount(path, path, True) for path in _outermost(container.read_only)]
 
 
 def _lies_in(path: str, folder: str) -> bool:
@@ -288,6 +301,8 @@ def ended(container: Container, code: int, state: str, tail: str) -> End:
         return End(exit_code or code or 255, str(explained(told["Error"] or tail)))
     if told["OOMKilled"] and exit_code:
         return End(exit_code, _out_of_memory(container))
+    if container.is_copied and code and not exit_code:
+        return End(code, f"what it wrote cannot be had from its container: {explained(_last(tail))}")
     return End(exit_code, _unstarted(container, exit_code, tail))
 
 
@@ -314,7 +329,7 @@ def _out_of_memory(container: Container) -> str:
 
 def _unstarted(container: Container, code: int, tail: str) -> str:
     """Why the job could not start in its container: with 126 or 127, and a last word of what was to start it."""
-    last = tail.rstrip().rpartition("\n")[2]
+    last = _last(tail)
     if code not in (126, 127) or not last.startswith((f"{_SHELL}: ", "[FATAL tini")):
         return ""
     if not last.startswith(_SHELL):
@@ -325,3 +340,8 @@ def _unstarted(container: Container, code: int, tail: str) -> str:
     if "ermission denied" in last or "irectory" in last:
         return f"{program} is no program: it may not be executed"
     return f"{program} is no program that this machine can run; take an image for its platform"
+
+
+def _last(text: str) -> str:
+    """The last line of a text."""
+    return text.rstrip().rpartition("\n")[2]

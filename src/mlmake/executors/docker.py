@@ -1,6 +1,7 @@
 """Jobs in containers: jobs of the engine's machine whose command line is a run of the docker program.
 
 So the engine may be here or behind any transport; files, logs, cancelling and finding again are those of every host.
+An engine behind a TCP port is asked from here, and has the files copied in and out.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlmake.errors import HostError, HostUnavailable, UsageError
@@ -25,6 +27,7 @@ from mlmake.executors.containers import (
     remove_argv,
     run_argv,
 )
+from mlmake.executors.copying import run_copied_argv
 from mlmake.executors.host import HostExecutor
 from mlmake.model.docker import Engine, Ran, Trouble, engine_of
 from mlmake.model.job import Finished, Job, Shipment
@@ -38,10 +41,12 @@ _HOME = ".mlmake/home"
 """The job's HOME, in its folder."""
 _MOST_MOUNTS = 100
 """Inputs that are mounted read-only; of more, the store's own protection is enough."""
+_FAR = "tcp://"
+"""How an engine is named that may be anywhere."""
 _TAIL = 4000
 _KILLED = 128 + signal.SIGKILL
 _ASKING = 60.0
-_PULLING = 3600.0
+_POLL = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,19 +58,20 @@ class Housing:
         run: number of the run that they belong to.
         network: whether they have one.
         mounts: more of the engine's machine that they see.
-        socket: the engine's, as `unix://path`; "" for the one that the docker program there asks by itself.
+        engine: where it is, as `unix://path` or `tcp://host:port`; "" for the one that the docker program there asks by
+            itself.
     """
 
     project: str = ""
     run: str = ""
     network: bool = True
     mounts: tuple[Mount, ...] = ()
-    socket: str = ""
+    engine: str = ""
 
     @classmethod
     def of(cls, compute: Compute, setting: Setting) -> Housing:
         """What a target's table says. Raises UsageError."""
-        host = str(compute.options["host"])
+        host = _host(compute)
         try:
             mounts = tuple(Mount.parse(text) for text in compute.options["mounts"])
         except ValueError as error:
@@ -75,13 +81,18 @@ class Housing:
             run=setting.run,
             network=bool(compute.options["network"]),
             mounts=mounts,
-            socket=host if host.startswith("unix://") else "",
+            engine=host if host.startswith(("unix://", _FAR)) else "",
         )
 
     @property
     def env(self) -> dict[str, str]:
         """What the docker program needs to find the engine."""
-        return {"DOCKER_HOST": self.socket} if self.socket else {}
+        return {"DOCKER_HOST": self.engine} if self.engine else {}
+
+    @property
+    def is_far(self) -> bool:
+        """The engine may be anywhere, and sees no files of ours."""
+        return self.engine.startswith(_FAR)
 
 
 class DockerExecutor(HostExecutor):
@@ -99,6 +110,8 @@ class DockerExecutor(HostExecutor):
         self._housing = housing
         self._engine: Engine | None = None
         self._containers: dict[str, Container] = {}
+        self._opening = threading.Lock()
+        self._beside: HostExecutor | None = None
 
     def connect(self) -> Head:
         hello = super().connect()
@@ -112,16 +125,47 @@ class DockerExecutor(HostExecutor):
         """Run the docker program where the engine is. Raises OSError, HostError."""
         return self.ask(argv, self._housing.env, seconds)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """The docker program runs on another machine, and sees no files of this one."""
+        return not isinstance(self._transport, Local)
+
+    def run_beside(self, job: Job) -> Ran:
+        """Run a job where the engine is, outside of any container, to its end. Raises OSError, HostError.
+
+        It has conversations of its own, so that meanwhile nothing has to wait for it.
+        """
+        with self._opening:
+            if self._beside is None:
+                self._beside = HostExecutor(self._transport, self._notice, is_stopping=self._is_stopping)
+        beside = self._beside
+        handle = beside.submit(replace(job, env={**job.env, **self._housing.env}))
+        try:
+            while not (ended := beside.wait([handle], _POLL)):
+                if self._is_stopping():
+                    beside.cancel(handle, 0)
+            said = beside.read_log(handle, 0).decode("utf-8", "replace")
+            return Ran(returncode=ended[0].exit_code, stdout="", stderr=said or ended[0].problem)
+        finally:
+            beside.forget(handle)
+
+    def close(self) -> None:
+        if self._beside:
+            self._beside.close()
+        super().close()
+
     def request(self, job: Job, shipment: Shipment, is_new: bool) -> dict[str, Any]:
         _check_text(job)
         container = self._containers[shipment.name] = self._container(job, shipment)
-        argv = {"argv": run_argv(container), "first": remove_argv(container.name)}
+        run = run_copied_argv if self._housing.is_far else run_argv
+        argv = {"argv": run(container), "first": remove_argv(container.name)}
         after = {"after": inspect_argv(container.name), "last": remove_argv(container.name)}
         asked = super().request(job, shipment, is_new)
         folders = (*shipment.folders, _HOME)
         own = client_env(container, self._housing.env)
         env = {name: value for name, value in own.items() if name not in job.secrets}
-        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), "gpus": 0, "watched": job.gpus}
+        gpus = {"gpus": 0, "watched": () if self._housing.is_far else job.gpus}
+        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), **gpus}
 
     def ending(self, head: Head) -> Finished:
         finished = super().ending(head)
@@ -164,6 +208,8 @@ class DockerExecutor(HostExecutor):
             network=self._housing.network,
             mounts=self._housing.mounts,
             read_only=tuple(f"{tree}/{path.rstrip('/')}" for path in shipment.inputs) if is_few else (),
+            is_copied=self._housing.is_far,
+            brought=tuple(shipment.outputs),
         )
 
     def _log_tail(self, handle: str) -> str:
@@ -189,16 +235,22 @@ def _check_text(job: Job) -> None:
 
 
 def transport_of(compute: Compute, setting: Setting) -> Transport:
-    """The way to the machine of a target's engine. Raises UsageError."""
-    via, host = str(compute.options["via"]), str(compute.options["host"])
+    """The way to the machine of a target's engine, or to here where it is asked from here. Raises UsageError."""
+    via, host = str(compute.options["via"]), _host(compute)
     root = os.path.expanduser(str(compute.options["root"]))
     if via:
         return Ssh.of(setting.computes[via], setting.root)
     if host.startswith("ssh://"):
         return Ssh(name=compute.name, host=host.removeprefix("ssh://"), root=str(compute.options["root"]))
-    if host and not host.startswith("unix://"):
+    if host and not host.startswith(("unix://", _FAR)):
         raise UsageError(
-            f"compute.{compute.name}.host: an engine at {host!r} sees no files of ours",
-            hint="name its machine as `ssh://host`, or a target of kind ssh in `via`",
+            f"compute.{compute.name}.host: mlmake knows no way to an engine at {host!r}",
+            hint="say unix://…, tcp://… or ssh://…, or name a target of kind ssh in `via`",
         )
     return Local(root, name=compute.name)
+
+
+def _host(compute: Compute) -> str:
+    """The engine that a target names, or that the docker program would ask here."""
+    named = str(compute.options["host"])
+    return named or ("" if compute.options["via"] else os.environ.get("DOCKER_HOST", ""))

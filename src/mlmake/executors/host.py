@@ -58,6 +58,7 @@ class HostExecutor:
         self._gpus = gpus
         self._transport = transport
         self._notice = notice
+        self._is_stopping = is_stopping
         self._control = Lasting(transport, patience, notice, is_stopping, self._heard, self._broke)
         self._freight = Lasting(transport, patience, notice, is_stopping)
         self._moving = threading.Lock()
