@@ -103,9 +103,9 @@ def test_check(far: Folder, root: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     lines = told.stdout.splitlines()
     assert lines[0] == "box"
-    assert [line[2:12].strip() for line in lines[1:]] == [
+    assert [line[2:14].strip() for line in lines[1:]] == [
         *("reachable", "host key", "round trip", "system", "python", "cpus", "memory", "gpus", "disk", "docker"),
-        *("clock", "hashing", "jobs", "kept"),
+        *("clock", "hashing", "jobs", "environments", "kept"),
     ]
     found = checked(far, "box")
     assert found["reachable"]["value"].startswith("yes, in ")

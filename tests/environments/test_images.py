@@ -58,18 +58,22 @@ def name(engine: Engine) -> Iterator[str]:
     engine.docker("rmi", "--force", name, check=False)
 
 
+NAME = f"mlmake-tests-{uuid.uuid4().hex[:8]}"
+"""Other test processes share the engine."""
+
+
 def recipe(folder: Path, engine: Engine, *lines: str) -> Recipe:
     """A Dockerfile in a folder; each test's is new to the engine."""
     first = f"FROM {base_image(engine)}"
     (folder / "Dockerfile").write_text("\n".join([first, *lines, f"LABEL test={uuid.uuid4().hex}", ""]))
     digest = Context.look(str(folder / "Dockerfile")).digest(lambda path: hash_file(path)[0])
-    return Recipe(environment="mlmake-tests", dockerfile="Dockerfile", digest=digest)
+    return Recipe(environment=NAME, dockerfile="Dockerfile", digest=digest)
 
 
 @pytest.fixture
 def removed(engine: Engine) -> Iterator[None]:
     yield
-    listed = engine.docker("images", "--quiet", "mlmake/mlmake-tests").stdout.split()
+    listed = engine.docker("images", "--quiet", f"mlmake/{NAME}").stdout.split()
     engine.docker("rmi", "--force", *listed, check=False) if listed else None
 
 
@@ -175,7 +179,7 @@ def test_a_dockerfile_is_built_once(engine: Engine, docker: Docker, tmp_path: Pa
 
     (tmp_path / "data").write_text("two\n")
     digest = Context.look(str(tmp_path / "Dockerfile")).digest(lambda path: hash_file(path)[0])
-    second = Recipe(environment="mlmake-tests", dockerfile="Dockerfile", digest=digest)
+    second = Recipe(environment=NAME, dockerfile="Dockerfile", digest=digest)
     assert second.tag != first.tag
     assert built(second, str(tmp_path), docker) != image
 
@@ -211,7 +215,7 @@ def test_a_dockerfile_that_is_none(engine: Engine, docker: Docker, tmp_path: Pat
 
 def test_a_base_out_of_reach(docker: Docker, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM 127.0.0.1:9/x:1\n")
-    made = Recipe(environment="mlmake-tests", dockerfile="Dockerfile", digest=uuid.uuid4().hex)
+    made = Recipe(environment=NAME, dockerfile="Dockerfile", digest=uuid.uuid4().hex)
     with pytest.raises(SoftwareUnavailable, match="Dockerfile: the Docker engine cannot reach the registry"):
         built(made, str(tmp_path), docker)
 
