@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mlmake.engine.apart import Apart
@@ -151,7 +151,7 @@ class Equipping:
             sources=software.facts.sources,
         )
         self._begin(want, order.log)
-        return partial(make, order, self._project.root, self._executor, self._go_on)
+        return partial(make, order, self._project.root, partial(self._executor, want), self._go_on)
 
     def _made_there(self, want: _Want, software: Installed) -> Callable[[], Made]:
         """What asks a host for it, and makes it there if need be."""
@@ -220,9 +220,13 @@ class Equipping:
             want.target.equipped.add(want.recipe)
             self._ledger.softwares.note_environment(want.target.name, want.recipe, made.told)
 
-    def _executor(self) -> Executor:
-        """Its own, as the installer is to end with this build and no step is to be taken for it."""
-        executor: Executor = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), self._setting)
+    def _executor(self, want: _Want) -> Executor:
+        """Its own, as the installer is to end with this build and no step is to be taken for it.
+
+        So is its token: its jobs are numbered anew, and the end of a step's first job must not be that of its first.
+        """
+        own = replace(self._setting, token=f"{self._setting.token}:{want.recipe}")
+        executor: Executor = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), own)
         return executor
 
     def _go_on(self) -> None:
