@@ -6,14 +6,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engines import Engine, base_image, docker_engine, tcp_engine
 from mlmake.errors import UsageError
+from mlmake.executors.base import Setting
 from mlmake.executors.containers import Found, find_argv, found
+from mlmake.executors.docker import transport_of
 from mlmake.model.events import Event, StepStarted
+from mlmake.transports.local import Local
+from mlmake.transports.ssh import Ssh
 from projects import Folder, until
 from servers import Proxy, SshServer, ssh_server
 
@@ -358,3 +363,29 @@ def test_a_dockerfile_that_cannot_be_built_elsewhere(behind_ssh: Folder, engine:
     assert "Dockerfile cannot be built: " in behind_ssh.build().message("a")
     assert "so much" in behind_ssh.read(".mlmake/logs/1/p.a.log")
     until(lambda: not os.listdir(tmp_path / "far" / "jobs"))
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "way"),
+    [
+        ("", "", Local),
+        ("unix:///run/docker.sock", "", Local),
+        ("tcp://hub:2376", "", Local),
+        ("ssh://ann@hub", "", Ssh),
+        ("ssh://ann@hub", "unix:///run/docker.sock", Local),
+    ],
+)
+def test_the_way_to_an_engine(host: str, named: str, way: type, boxed: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`host` is what DOCKER_HOST says, `named` what the table does."""
+    monkeypatch.setenv("DOCKER_HOST", host)
+    boxed.steps('[a]\ncommand = "true"')
+    compute = boxed.load().computes["box"]
+    compute = replace(compute, options={**compute.options, "host": named})
+    assert isinstance(transport_of(compute, Setting(token="")), way)
+
+
+def test_no_way_to_an_engine(boxed: Folder, engine: Engine) -> None:
+    boxed.head = boxed.head.replace(engine.host, "fd://3")
+    boxed.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
+    with pytest.raises(UsageError, match=r"compute\.box\.host: mlmake knows no way to an engine at 'fd://3'"):
+        boxed.build()
