@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS = (
     "build",
     "status",
+    "watch",
     "why",
     "graph",
     "runs",

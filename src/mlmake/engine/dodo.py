@@ -116,10 +116,7 @@ class _Database:
         self._forced = forced
 
     def get_status(self, task: Task, _: Any) -> _Status:
-        step = self.steps[task.name]
-        reasons = (*self._forced.get(step.id, ()), *self._own_reasons(step))
-        self.reasons[step.id] = reasons
-        return _Status("run" if reasons else "up-to-date")
+        return _Status("run" if self.reasons[self.steps[task.name].id] else "up-to-date")
 
     def _own_reasons(self, step: Step) -> tuple[Reason, ...]:
         """A step whose datastore gives no answer is run, so far as to fail with what the store says."""
@@ -128,8 +125,12 @@ class _Database:
         except StoreError as error:
             return (Reason(cause=Cause.UNREACHABLE, new=error.message),)
 
-    def status_is_ignore(self, _: Task) -> bool:
-        return False
+    def status_is_ignore(self, task: Task) -> bool:
+        """Whether to leave a step alone that would only fail again. doit asks this first."""
+        step = self.steps[task.name]
+        forced = self._forced.get(step.id, ())
+        reasons = self.reasons[step.id] = (*forced, *self._own_reasons(step))
+        return bool(reasons) and not forced and self._ledger.is_held(step)
 
     def get_values(self, _: str) -> dict[str, Any]:
         return {}
@@ -248,17 +249,17 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 nodes[step.id] = node
                 self._jobs.put(step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id])
                 node = None
-            elif node.bad_deps:
+            elif node.bad_deps or node.run_status == "ignore":
                 self._tell_blocked(node)
             else:
                 self.spared += 1
 
     def _tell_blocked(self, node: ExecNode) -> None:
         step = self._database.steps[node.task.name].id
-        above = [self._database.steps[bad.task.name].id for bad in node.bad_deps]
+        above = [self._database.steps[bad.task.name].id for bad in (*node.bad_deps, *node.ignored_deps)]
         reasons = [
             Reason(cause=Cause.UPSTREAM_BLOCKED if bad in self._blocked else Cause.UPSTREAM_FAILED, subject=bad)
             for bad in above
         ]
         self._blocked.add(step)
-        self._sink(StepBlocked(step, tuple(reasons)))
+        self._sink(StepBlocked(step, tuple(reasons) or (Reason(cause=Cause.HELD),)))

@@ -49,6 +49,7 @@ class Request:
         command: how the user asked, for the run's memory.
         folder: where the user stands, for outputs named relative to it.
         on: a compute target for every step, whatever its table says.
+        patient: steps that failed on the facts that they still have are not tried again.
     """
 
     targets: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class Request:
     command: str = "mlmake"
     folder: str = ""
     on: str = ""
+    patient: bool = False
 
 
 @dataclass(slots=True)
@@ -117,6 +119,8 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             check_room(_here(scope.steps, request), slots)
         clear_up(home, connection, sink)
         with closing(Ledger(project, connection, whole=not scope.is_narrow)) as ledger:
+            if request.patient:
+                ledger.be_patient()
             plan = _plan(ledger, chosen, scope, request)
             if not request.keep_going:
                 check_inputs(project, plan.verdicts)
@@ -151,6 +155,7 @@ def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> No
     if plan.may_run and not summary.interrupted:
         time.sleep(CLOCK_STEP / 1e9)
         ledger.fingerprints.look_again()
+        ledger.be_patient()
         try:
             verdicts = ledger.assess(scope.steps)
         except StoreError:  # a datastore went away: the next build looks at everything

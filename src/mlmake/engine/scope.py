@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlmake.engine.ledger import Ledger
 from mlmake.home import Home
@@ -28,6 +28,8 @@ from mlmake.state.stamps import is_racy
 _TABLES = ("files", "listings", "globs", "trees")
 _BATCH = 64
 """Step tables that are pickled together."""
+Rows: TypeAlias = Mapping[str, Sequence[int]]
+"""Rows of a snapshot's tables, by number."""
 
 
 @dataclass(slots=True)
@@ -38,13 +40,15 @@ class Scope:
         project: whole, or narrowed to the steps that may have changed; all others are fresh.
         steps: the selected steps that it holds, each after all before it.
         others: how many more are selected, and fresh.
+        table: the snapshot that it was narrowed by, or that was written of it.
+        path: where that stands; "" where none is kept.
     """
 
     project: Project
     steps: list[Step]
     others: int = 0
-    _path: str = ""
-    _table: _Table | None = None
+    table: Table | None = None
+    path: str = ""
     _toml: tuple[int, int, int, int] = snapshot.NEVER
 
     @property
@@ -55,19 +59,19 @@ class Scope:
     @property
     def is_current(self) -> bool:
         """No build has run since the snapshot was read that narrowed this; it is always so of a whole project."""
-        return self._table is None or snapshot.is_written(self._path, self._table.written)
+        return self.table is None or snapshot.is_written(self.path, self.table.written)
 
     def everything(self) -> tuple[Project, list[Step]]:
         """The project with all selected steps, for a listing."""
-        return (self.project, self.steps) if self._table is None else self._table.everything()
+        return (self.project, self.steps) if self.table is None else self.table.everything()
 
     def remember(self, ledger: Ledger, verdicts: Mapping[str, Verdict]) -> None:
         """Write the snapshot of a judgement of `steps`, for the same selection the next time."""
-        if not self._path:
+        if not self.path:
             return
-        table = self._table or _Table.of(self.project, self.steps)
-        table.note(self.project, self.steps, ledger, verdicts, self._toml)
-        table.write(self._path, Home(self.project.root).database)
+        self.table = self.table or Table.of(self.project, self.steps)
+        self.table.note(self.project, self.steps, ledger, verdicts, self._toml)
+        self.table.write(self.path, Home(self.project.root).database)
 
 
 def open_scope(
@@ -91,7 +95,7 @@ def _whole(root: str, targets: Sequence[str], folder: str, overrides: Sequence[s
 
     toml = _stat(os.path.join(root, FILE))
     project = load(root, overrides)
-    return Scope(project, with_upstream(project, named(project, targets, folder)), _path=path, _toml=toml)
+    return Scope(project, with_upstream(project, named(project, targets, folder)), path=path, _toml=toml)
 
 
 def _stat(path: str) -> tuple[int, int, int, int]:
@@ -112,24 +116,36 @@ def _narrowed(look: snapshot.Look) -> Scope | None:
     rest = look.rest()
     if rest is None:
         return None
-    table = _Table(look.head, rest)
-    project, steps = table.project(table.reached(changed))
-    return Scope(project, steps, len(rest["ids"]) - len(steps), look.path, table)
+    return scope_within(Table(look.head, rest), look.path, changed)
 
 
-class _Table:
-    """A snapshot's tables while they are filled."""
+def scope_within(table: Table, path: str, changed: Rows, *, asks: bool = True) -> Scope:
+    """The steps that what has changed can reach, by a table that is at hand; `path` is where its snapshot stands."""
+    project, steps = table.project(table.reached(changed, asks=asks))
+    return Scope(project, steps, table.size - len(steps), table, path)
+
+
+class Table:
+    """A snapshot's tables while they are filled.
+
+    Attributes:
+        head: as `snapshot.Look` has it.
+        left: verdicts on the steps that were not fresh when they were last judged.
+        written: tells the snapshot on disk from any other; 0 where there is none.
+    """
 
     def __init__(self, head: dict[str, Any], rest: dict[str, Any]) -> None:
-        self._head = head
+        self.head = head
         self._rest = rest
         self._numbers = {step: number for number, step in enumerate(rest["ids"])}
         self._rows = {table: self._keys(table) for table in _TABLES}
         self._unsettled = set(head["unsettled"])
+        self._remote = set(rest["remote"])
+        self.left: dict[str, Verdict] = {}
         self.written: int = head.get("written", 0)
 
     @classmethod
-    def of(cls, project: Project, steps: Sequence[Step]) -> _Table:
+    def of(cls, project: Project, steps: Sequence[Step]) -> Table:
         """An empty table for a whole selection; pipelines.toml is its first file."""
         specs = list({id(step.spec): step.spec for step in steps}.values())
         places = {id(spec): place for place, spec in enumerate(specs)}
@@ -153,6 +169,7 @@ class _Table:
             "shell": pickle.dumps(shell),
             "specs": [pickle.dumps(specs[start : start + _BATCH]) for start in range(0, len(specs), _BATCH)],
             "readers": {table: [] for table in _TABLES},
+            "remote": [number for number, step in enumerate(steps) if _is_remote(step)],
         }
         groups = [(name, len(list(each))) for name, each in groupby(_group(project, step) for step in steps)]
         head = {**{table: [] for table in _TABLES}, "stats": b"", "variables": [], "groups": groups, "unsettled": []}
@@ -160,17 +177,34 @@ class _Table:
 
     def _keys(self, table: str) -> dict[Any, int]:
         """Row by key: a path, or a glob's base and pattern."""
-        rows = self._head[table]
+        rows = self.head[table]
         if table == "files":
             return {path: number for number, path in enumerate(rows)}
         return {(row[:2] if table == "globs" else row[0]): number for number, row in enumerate(rows)}
 
     # Reading.
 
-    def reached(self, changed: Mapping[str, Sequence[int]]) -> list[int]:
-        """Numbers of the steps that read what has changed, were not fresh, or come after one of these."""
-        readers = self._rest["readers"]
+    @property
+    def size(self) -> int:
+        """How many steps are selected."""
+        return len(self._rest["ids"])
+
+    def reached(self, changed: Rows, *, asks: bool = True) -> list[int]:
+        """Numbers of the steps that read what has changed, were not fresh, or come after one of these.
+
+        With `asks` false, steps whose data is not on this machine count as they were when they were last asked for.
+        """
         found = set(self._unsettled)
+        if not asks:
+            found -= self._remote - {self._numbers[step] for step in self.left}
+        return self._onward(found, changed)
+
+    def reading(self, changed: Rows) -> list[str]:
+        """The ids of the steps that read what has changed, and of those after them."""
+        return [self._rest["ids"][number] for number in self._onward(set(), changed)]
+
+    def _onward(self, found: set[int], changed: Rows) -> list[int]:
+        readers = self._rest["readers"]
         found.update(step for table, rows in changed.items() for row in rows for step in readers[table][row])
         waiting = list(found)
         while waiting:
@@ -208,17 +242,20 @@ class _Table:
         toml: tuple[int, int, int, int],
     ) -> None:
         """Take down what decided each of `steps`, and whether it is settled."""
-        stats = snapshot.unpacked_stats(self._head["stats"])
-        stats += [snapshot.NEVER] * (len(self._head["files"]) - len(stats))
-        names: dict[str, None] = dict.fromkeys(name for name, _ in self._head["variables"])
-        if not self._head["files"]:
-            self._head["files"].append(os.path.join(project.root, FILE))
+        stats = snapshot.unpacked_stats(self.head["stats"])
+        stats += [snapshot.NEVER] * (len(self.head["files"]) - len(stats))
+        names: dict[str, None] = dict.fromkeys(name for name, _ in self.head["variables"])
+        if not self.head["files"]:
+            self.head["files"].append(os.path.join(project.root, FILE))
             self._rest["readers"]["files"].append([])  # nobody in particular: all is read again when it changes
             stats.append(toml)
         for step in steps:
             number = self._numbers[step.id]
             settled = verdicts[step.id].state is State.FRESH and not _is_remote(step)
             (self._unsettled.discard if settled else self._unsettled.add)(number)
+            self.left.pop(step.id, None)
+            if verdicts[step.id].state is not State.FRESH:
+                self.left[step.id] = verdicts[step.id]
             watched = ledger.fingerprints.watched(step)
             names.update(dict.fromkeys(watched.variables))
             for path in watched.files:
@@ -227,8 +264,8 @@ class _Table:
                 self._put("listings", folder, (folder, found), number)
             for key, found in watched.globs.items():
                 self._put("globs", key, (*key, found), number)
-        self._head["stats"] = snapshot.flat_stats(stats)
-        self._head["variables"] = snapshot.variables(names)
+        self.head["stats"] = snapshot.flat_stats(stats)
+        self.head["variables"] = snapshot.variables(names)
 
     def _note_path(self, path: str, number: int, ledger: Ledger, stats: list[tuple[int, int, int, int]]) -> None:
         tree = ledger.digests.tree_of(path)
@@ -241,7 +278,7 @@ class _Table:
 
     def _put(self, table: str, key: Any, row: Any, step: int) -> int:
         """Put or replace a row that `step` reads; its number."""
-        rows, readers = self._head[table], self._rest["readers"][table]
+        rows, readers = self.head[table], self._rest["readers"][table]
         number = self._rows[table].setdefault(key, len(rows))
         if number == len(rows):
             rows.append(row)
@@ -251,8 +288,9 @@ class _Table:
         return number
 
     def write(self, path: str, database: str) -> None:
-        self._head["unsettled"] = sorted(self._unsettled)
-        snapshot.write(path, database, self._head, self._rest)
+        """Write it to disk."""
+        self.head["unsettled"] = sorted(self._unsettled)
+        self.written = snapshot.write(path, database, self.head, self._rest)
 
 
 class _Specs:
