@@ -11,7 +11,7 @@ import pickle
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -23,11 +23,14 @@ from mlmake.model.reason import State, Verdict
 from mlmake.model.step import Param, Step, StepSpec
 from mlmake.plan.selection import named, with_upstream
 from mlmake.state import snapshot
-from mlmake.state.stamps import is_racy
+from mlmake.state.stamps import Stamp, is_racy
 
 _TABLES = ("files", "listings", "globs", "trees")
 _BATCH = 64
 """Step tables that are pickled together."""
+_EMPTY: dict[str, Any] = {"files": "", "listings": ("", []), "globs": ("", "", []), "trees": ("", Stamp().mark)}
+"""Rows of what is never there, and so never changes."""
+_TOML = ("files", 0)
 Rows: TypeAlias = Mapping[str, Sequence[int]]
 """Rows of a snapshot's tables, by number."""
 
@@ -42,6 +45,7 @@ class Scope:
         others: how many more are selected, and fresh.
         table: the snapshot that it was narrowed by, or that was written of it.
         path: where that stands; "" where none is kept.
+        changed: its rows that have changed.
     """
 
     project: Project
@@ -49,6 +53,7 @@ class Scope:
     others: int = 0
     table: Table | None = None
     path: str = ""
+    changed: Rows = field(default_factory=dict)
     _toml: tuple[int, int, int, int] = snapshot.NEVER
 
     @property
@@ -70,7 +75,9 @@ class Scope:
         if not self.path:
             return
         self.table = self.table or Table.of(self.project, self.steps)
+        self.table.let_go(self.changed)
         self.table.note(self.project, self.steps, ledger, verdicts, self._toml)
+        self.table.clear(self.changed)
         self.table.write(self.path, Home(self.project.root).database)
 
 
@@ -122,7 +129,7 @@ def _narrowed(look: snapshot.Look) -> Scope | None:
 def scope_within(table: Table, path: str, changed: Rows, *, asks: bool = True) -> Scope:
     """The steps that what has changed can reach, by a table that is at hand; `path` is where its snapshot stands."""
     project, steps = table.project(table.reached(changed, asks=asks))
-    return Scope(project, steps, table.size - len(steps), table, path)
+    return Scope(project, steps, table.size - len(steps), table, path, changed)
 
 
 class Table:
@@ -176,11 +183,13 @@ class Table:
         return cls(head, rest)
 
     def _keys(self, table: str) -> dict[Any, int]:
-        """Row by key: a path, or a glob's base and pattern."""
-        rows = self.head[table]
-        if table == "files":
-            return {path: number for number, path in enumerate(rows)}
-        return {(row[:2] if table == "globs" else row[0]): number for number, row in enumerate(rows)}
+        """Row by key."""
+        return {self._key(table, number): number for number in range(len(self.head[table]))}
+
+    def _key(self, table: str, number: int) -> Any:
+        """A path, or a glob's base and pattern."""
+        row = self.head[table][number]
+        return row if table == "files" else row[:2] if table == "globs" else row[0]
 
     # Reading.
 
@@ -232,6 +241,22 @@ class Table:
         return self.project(range(len(self._rest["ids"])))
 
     # Writing.
+
+    def let_go(self, changed: Rows) -> None:
+        """Take these rows for read by nobody: all who read them are noted again."""
+        for table, rows in changed.items():
+            for number in rows:
+                self._rest["readers"][table][number].clear()
+
+    def clear(self, changed: Rows) -> None:
+        """Empty those of these rows that nobody has read since, so that they change no more."""
+        for table, rows in changed.items():
+            for number in rows:
+                if not self._rest["readers"][table][number] and (table, number) != _TOML:
+                    del self._rows[table][self._key(table, number)]
+                    self.head[table][number] = _EMPTY[table]
+                    if table == "files":
+                        self.head["stats"] = snapshot.without(self.head["stats"], number)
 
     def note(
         self,

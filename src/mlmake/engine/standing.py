@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from mlmake.engine.scope import Rows, Scope, Table, scope_within
 from mlmake.model.reason import Cause, State
@@ -48,8 +50,16 @@ class Standing:
         }
 
     def paths(self, rows: Rows) -> list[str]:
-        """What rows stand for, as absolute paths."""
+        """What has changed in rows, as absolute paths: of a glob or a list of names, what came and went."""
         head = self.look.head
         found = [head["files"][number] for number in rows.get("files", ())]
-        found += [head[table][number][0] for table in ("listings", "trees") for number in rows.get(table, ())]
-        return found + [os.path.join(*head["globs"][number][:2]) for number in rows.get("globs", ())]
+        found += [head["trees"][number][0] for number in rows.get("trees", ())]
+        listed = [(folder, names, snapshot.listing(folder)) for folder, names in _of(head, "listings", rows)]
+        listed += [(base, names, snapshot.matches(base, glob)) for base, glob, names in _of(head, "globs", rows)]
+        for folder, old, new in listed:
+            found += (os.path.join(folder, name) for name in sorted(set(old) ^ set(new)))
+        return list(dict.fromkeys(found))
+
+
+def _of(head: Mapping[str, Any], table: str, rows: Rows) -> list[Any]:
+    return [head[table][number] for number in rows.get(table, ())]

@@ -196,6 +196,12 @@ def flat_stats(stats: Iterable[tuple[int, int, int, int]]) -> bytes:
     return b"".join(_STAT.pack(*each) for each in stats)
 
 
+def without(flat: bytes, number: int) -> bytes:
+    """`flat_stats` with one file as not there."""
+    start = number * _STAT.size
+    return b"".join((flat[:start], _STAT.pack(*ABSENT), flat[start + _STAT.size :]))
+
+
 def unpacked_stats(flat: bytes) -> list[tuple[int, int, int, int]]:
     """The stats behind `flat_stats`."""
     return list(_STAT.iter_unpack(flat))
