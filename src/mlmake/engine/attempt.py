@@ -68,6 +68,7 @@ class Attempt:
     handle: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     timed_out: bool = False
+    is_recalled: bool = False
     restored: Action | None = None
 
     @property

@@ -19,6 +19,7 @@ from doit.task import Task, dict_to_task
 from mlmake.engine.attempt import Remaining
 from mlmake.engine.jobs import GRACE, Jobs
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.recall import Recall
 from mlmake.errors import StoreError
 from mlmake.model.events import Sink, StepBlocked, StepSpared, Stopping
 from mlmake.model.reason import Cause, Reason
@@ -60,13 +61,15 @@ def runner(
     forced: Mapping[str, tuple[Reason, ...]],
     seconds: Mapping[str, float],
     keep_going: bool,
+    recall: Recall | None = None,
 ) -> Runner:
     """A runner for `steps`, which stand in order and may have to run.
 
-    `forced` holds the reasons of steps that run even if they are fresh; `seconds` is what steps took before.
+    `forced` holds the reasons of steps that run even if they are fresh; `seconds` is what steps took before;
+    `recall` may cancel some of them later.
     """
     database = _Database({task_name(step.id): step for step in steps}, ledger, forced)
-    return Runner(database, jobs, sink, remaining(steps, seconds), keep_going)
+    return Runner(database, jobs, sink, remaining(steps, seconds), keep_going, recall)
 
 
 def run(runner: Runner) -> None:
@@ -183,13 +186,20 @@ class Runner(DoitRunner):  # type: ignore[misc]
     """doit's runner with `run_tasks` replaced: ready nodes go to `Jobs`, no thread waits for a step."""
 
     def __init__(
-        self, database: _Database, jobs: Jobs, sink: Sink, remaining: Mapping[str, Remaining], keep_going: bool
+        self,
+        database: _Database,
+        jobs: Jobs,
+        sink: Sink,
+        remaining: Mapping[str, Remaining],
+        keep_going: bool,
+        recall: Recall | None,
     ) -> None:
         super().__init__(database, _Reporter(database.steps, sink), continue_=keep_going)
         self._database = database
         self._jobs = jobs
         self._sink = sink
         self._remaining = remaining
+        self._recall = recall
         self._places = {step.id: place for place, step in enumerate(database.steps.values())}
         self.stopped = ""
         self._grace = GRACE
@@ -222,6 +232,8 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 self._cancel()
             elif self._stop_running:
                 self._jobs.drop_queued()
+            elif self._recall:
+                self._jobs.recall(self._recall.take(), GRACE)
             for result in self._jobs.wait():
                 node = nodes.pop(result.step.id)
                 self.outcomes[result.outcome] += 1

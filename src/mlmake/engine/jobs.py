@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -134,6 +135,13 @@ class Jobs:
         self.drop_queued()
         for attempt in list(self._running.values()):
             attempt.cancel(grace)
+
+    def recall(self, steps: Collection[str], grace: float) -> None:
+        """End those of these steps that run: what they read has changed."""
+        for attempt in self._running.values():
+            if attempt.step.id in steps and not attempt.is_recalled:
+                attempt.is_recalled = True
+                attempt.cancel(grace)
 
     def nudge(self) -> None:
         """Make `wait` return soon; may be called from a signal handler."""
@@ -314,6 +322,8 @@ class Jobs:
         attempt.note_use(finished)
         if self._cancelling:
             self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
+        elif attempt.is_recalled:
+            self._settling.end(attempt, Outcome.CANCELLED, "cancelled: what it reads has changed", finished.exit_code)
         elif finished.is_lost and self._moved(attempt, finished.problem):
             discarded(attempt, "")
         elif attempt.timed_out:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mlmake.engine.checks import check_inputs, check_not_inside, check_room, check_supported, project_token
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.recall import Recall
 from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
@@ -87,8 +88,12 @@ class _Plan:
         return sum(verdict.state is state for verdict in self.verdicts.values())
 
 
-def build(project: Project, request: Request, sink: Sink, scope: Scope | None = None) -> Summary:
+def build(
+    project: Project, request: Request, sink: Sink, scope: Scope | None = None, recall: Recall | None = None
+) -> Summary:
     """Bring the targets up to date and tell `sink` what happens; `scope` is what `open_scope` gave for them.
+
+    By `recall` another thread may cancel steps that run.
 
     Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
     has run), Interrupted (by a signal while no step runs) and StateError. Failed steps raise nothing, nor does a
@@ -127,7 +132,7 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
             for step in plan.blocked:
                 sink(StepBlocked(step, plan.verdicts[step].reasons))
-            summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+            summary = _run(project, request, plan, ledger, slots, connection, sink, began, recall)
             _trim(ledger, project, connection, sink)
             sink(Ended(summary))
             _remember(scope, ledger, plan, summary)
@@ -210,6 +215,7 @@ def _run(
     connection: sqlite3.Connection,
     sink: Sink,
     began: float,
+    recall: Recall | None,
 ) -> Summary:
     fresh, blocked = plan.fresh, len(plan.blocked)
     if not plan.may_run:
@@ -225,7 +231,9 @@ def _run(
     setting = Setting(token=token, root=project.root, run=str(number), computes=project.computes, on=request.on)
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
-        runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
+        runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going, recall)
+        if recall:
+            recall.attach(jobs.nudge)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:
                 dodo.run(runner)

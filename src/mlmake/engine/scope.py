@@ -16,18 +16,16 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.packing import BATCH, Specs, packed, unpacked
 from mlmake.home import Home
-from mlmake.model.data import Input, Location, Output, Source
 from mlmake.model.project import FILE, Project
 from mlmake.model.reason import State, Verdict
-from mlmake.model.step import Param, Step, StepSpec
+from mlmake.model.step import Step
 from mlmake.plan.selection import named, with_upstream
 from mlmake.state import snapshot
 from mlmake.state.stamps import Stamp, is_racy
 
 _TABLES = ("files", "listings", "globs", "trees")
-_BATCH = 64
-"""Step tables that are pickled together."""
 _EMPTY: dict[str, Any] = {"files": "", "listings": ("", []), "globs": ("", "", []), "trees": ("", Stamp().mark)}
 """Rows of what is never there, and so never changes."""
 _TOML = ("files", 0)
@@ -95,6 +93,13 @@ def open_scope(
 def scope_of(project: Project, targets: Sequence[str] = (), folder: str = "") -> Scope:
     """The selected steps of a project that is loaded already. Raises UsageError."""
     return Scope(project, with_upstream(project, named(project, targets, folder)))
+
+
+def open_nothing(project: Project) -> Scope:
+    """A scope without steps, which knows the project's file and nothing more."""
+    table = Table.of(project, [])
+    table.note_file(project, _stat(os.path.join(project.root, FILE)))
+    return Scope(project, [], table=table)
 
 
 def _whole(root: str, targets: Sequence[str], folder: str, overrides: Sequence[str], path: str) -> Scope:
@@ -171,10 +176,10 @@ class Table:
         rest = {
             "ids": list(numbers),
             "below": below,
-            "steps": [_packed(step, places[id(step.spec)]) for step in steps],
+            "steps": [packed(step, places[id(step.spec)]) for step in steps],
             "owners": dict(project.owners),
             "shell": pickle.dumps(shell),
-            "specs": [pickle.dumps(specs[start : start + _BATCH]) for start in range(0, len(specs), _BATCH)],
+            "specs": [pickle.dumps(specs[start : start + BATCH]) for start in range(0, len(specs), BATCH)],
             "readers": {table: [] for table in _TABLES},
             "remote": [number for number, step in enumerate(steps) if _is_remote(step)],
         }
@@ -225,8 +230,8 @@ class Table:
 
     def project(self, numbers: Iterable[int]) -> tuple[Project, list[Step]]:
         """The project with just these steps."""
-        shell, specs = pickle.loads(self._rest["shell"]), _Specs(self._rest["specs"])
-        steps = [_unpacked(self._rest["steps"][number], specs) for number in numbers]
+        shell, specs = pickle.loads(self._rest["shell"]), Specs(self._rest["specs"])
+        steps = [unpacked(self._rest["steps"][number], specs) for number in numbers]
         by_pipeline: dict[str, list[Step]] = {}
         for step in steps:
             by_pipeline.setdefault(step.pipeline, []).append(step)
@@ -271,8 +276,7 @@ class Table:
         stats += [snapshot.NEVER] * (len(self.head["files"]) - len(stats))
         names: dict[str, None] = dict.fromkeys(name for name, _ in self.head["variables"])
         if not self.head["files"]:
-            self.head["files"].append(os.path.join(project.root, FILE))
-            self._rest["readers"]["files"].append([])  # nobody in particular: all is read again when it changes
+            self.note_file(project, toml)
             stats.append(toml)
         for step in steps:
             number = self._numbers[step.id]
@@ -291,6 +295,12 @@ class Table:
                 self._put("globs", key, (*key, found), number)
         self.head["stats"] = snapshot.flat_stats(stats)
         self.head["variables"] = snapshot.variables(names)
+
+    def note_file(self, project: Project, toml: tuple[int, int, int, int]) -> None:
+        """Take down pipelines.toml, as the first of all files."""
+        self.head["files"].append(os.path.join(project.root, FILE))
+        self.head["stats"] = snapshot.flat_stats([toml])
+        self._rest["readers"]["files"].append([])  # nobody in particular: all is read again when it changes
 
     def _note_path(self, path: str, number: int, ledger: Ledger, stats: list[tuple[int, int, int, int]]) -> None:
         tree = ledger.digests.tree_of(path)
@@ -318,20 +328,6 @@ class Table:
         self.written = snapshot.write(path, database, self.head, self._rest)
 
 
-class _Specs:
-    """What the tables say of steps, read when a step asks: pickle takes its time for each dataclass."""
-
-    def __init__(self, batches: Sequence[bytes]) -> None:
-        self._batches = batches
-        self._read: dict[int, list[StepSpec]] = {}
-
-    def __getitem__(self, place: int) -> StepSpec:
-        batch, inside = divmod(place, _BATCH)
-        if batch not in self._read:
-            self._read[batch] = pickle.loads(self._batches[batch])
-        return self._read[batch][inside]
-
-
 def _insert(readers: list[int], step: int) -> None:
     """Put a number into a sorted list, once; mostly it belongs at the end."""
     if not readers or readers[-1] < step:
@@ -349,45 +345,3 @@ def _is_remote(step: Step) -> bool:
     """Whether it reads or writes what no `stat` of this machine shows: it is asked for each time."""
     inputs = (source.location for each in step.inputs for source in each.sources)
     return any(each.is_remote for each in (*inputs, *(output.location for output in step.outputs)))
-
-
-def _packed(step: Step, spec: int) -> tuple[Any, ...]:
-    """A step as plain values, which marshal writes and reads ten times as fast as pickle does dataclasses."""
-    return (
-        step.id,
-        step.name,
-        step.pipeline,
-        spec,
-        dict(step.matrix),
-        [
-            (each.name, [(*_flat(source.location), source.producers) for source in each.sources], each.is_streamed)
-            for each in step.inputs
-        ],
-        [(each.name, *_flat(each.location), each.is_metrics) for each in step.outputs],
-        [(param.name, param.key, param.value) for param in step.params],
-        step.producers,
-        step.after,
-    )
-
-
-def _flat(location: Location) -> tuple[str, str, bool, str, bool]:
-    return location.text, location.path, location.is_folder, location.pattern, location.is_remote
-
-
-def _unpacked(packed: tuple[Any, ...], specs: _Specs) -> Step:
-    name_of, name, pipeline, spec, matrix, inputs, outputs, params, producers, after = packed
-    return Step(
-        id=name_of,
-        name=name,
-        pipeline=pipeline,
-        spec=specs[spec],
-        matrix=matrix,
-        inputs=tuple(
-            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources), is_streamed)
-            for own, sources, is_streamed in inputs
-        ),
-        outputs=tuple(Output(each[0], Location(*each[1:6]), each[6]) for each in outputs),
-        params=tuple(Param(*each) for each in params),
-        producers=producers,
-        after=after,
-    )
