@@ -203,6 +203,11 @@ class Table:
         """How many steps are selected."""
         return len(self._rest["ids"])
 
+    @property
+    def has_remote(self) -> bool:
+        """Whether data of some steps is not on this machine."""
+        return bool(self._remote)
+
     def reached(self, changed: Rows, *, asks: bool = True) -> list[int]:
         """Numbers of the steps that read what has changed, were not fresh, or come after one of these.
 

@@ -28,8 +28,14 @@ class Face(Protocol):
     def built(self, summary: Summary, stale: Sequence[str]) -> None:
         """How a build ended in which there was something to do, and which steps are not fresh after it."""
 
+    def waiting(self, is_paused: bool) -> None:
+        """It waits, or goes on waiting."""
+
     def problem(self, error: MlmakeError) -> None:
         """What keeps it from building."""
+
+    def notice(self, text: str) -> None:
+        """What a person should know; called from any thread."""
 
 
 class Brief:
@@ -37,12 +43,10 @@ class Brief:
 
     def __init__(self) -> None:
         self._blocked: dict[str, tuple[Reason, ...]] = {}
-        self._is_first = True
 
-    def filtered(self, sink: Sink, begins: Callable[[], None]) -> Sink:
+    def filtered(self, sink: Sink, begins: Callable[[], None], *, tells_all: bool) -> Sink:
         """What stands between a build and `sink`; `begins` is called when there is something to tell."""
-        is_told = self._is_first
-        self._is_first = False
+        is_told = tells_all
 
         def tell(event: Event) -> None:
             nonlocal is_told
@@ -50,7 +54,7 @@ class Brief:
                 self._forget_unblocked(event)
                 is_new = any(verdict.state.may_run for verdict in event.verdicts.values())
             elif isinstance(event, StepBlocked):
-                is_new = self._is_new(event)
+                is_new = self._is_new(event) or tells_all
                 if not is_new:
                     return
             else:

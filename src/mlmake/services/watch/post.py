@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlmake.services.watch.interest import Heard, Interest, Row
@@ -72,13 +72,13 @@ class Post:
         self._heard = {table: set(rows) for table, rows in changed.items()}
         return changed
 
-    def is_restless(self, row: Row, settle: float) -> bool:
-        """Whether something was written within the settle time, as the file system tells."""
-        age = time.time() - written(row, self.look.head)
-        return 0 <= age < settle
+    def restless(self, rows: Mapping[str, Sequence[int]], settle: float) -> set[Row]:
+        """Those that were written within the settle time, as the file system tells."""
+        every = [(table, number) for table, numbers in rows.items() for number in numbers]
+        return {row for row in every if 0 <= time.time() - _written(row, self.look.head) < settle}
 
 
-def written(row: Row, head: dict[str, Any]) -> float:
+def _written(row: Row, head: dict[str, Any]) -> float:
     """When a row was last written to; 0 where nobody can tell."""
     table, number = row
     value = head[table][number]

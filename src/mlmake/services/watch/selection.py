@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mlmake.engine.look import judge
+from mlmake.engine.recall import Recall
 from mlmake.engine.run import Request, build
-from mlmake.engine.scope import Rows, Scope, open_scope
+from mlmake.engine.scope import Rows, Scope, open_nothing, open_scope
 from mlmake.engine.standing import TOML, Standing
 from mlmake.errors import MlmakeError
 from mlmake.home import Home
-from mlmake.model.project import FILE
+from mlmake.model.project import FILE, Project
 from mlmake.model.run import Summary
 from mlmake.services.watch.face import Brief, Face
 from mlmake.services.watch.post import Post
@@ -20,21 +21,25 @@ from mlmake.state import snapshot
 from mlmake.state.database import connect, explained
 
 _PATIENCE = 3
-"""Builds in a row that leave a step stale, after which it changes what it reads itself."""
+"""Builds in a row that leave a step stale, after which it is taken to change itself what it reads."""
 
 
 class Selection:
     """The steps that are watched.
 
     Attributes:
-        post: the files that decide about them.
+        root: the project's folder.
+        project: as it was last read, perhaps narrowed.
+        post: the files that decide about the steps.
     """
 
+    project: Project
     post: Post
 
     def __init__(self, root: str, request: Request, face: Face) -> None:
-        self._root = root
+        self.root = root
         self._request = replace(request, keep_going=True)
+        self._words = request.targets
         self._face = face
         self._brief = Brief()
         self._standing: Standing | None = None
@@ -46,20 +51,40 @@ class Selection:
         """How many there are."""
         return self._standing.table.size if self._standing else 0
 
+    @property
+    def asks(self) -> bool:
+        """Whether data of some is not on this machine."""
+        return self._standing is not None and self._standing.table.has_remote
+
+    def stale(self) -> list[str]:
+        """The names of those that are not fresh."""
+        return [self.project.shown(step) for step in self._standing.table.left] if self._standing else []
+
     def left(self) -> set[str]:
-        """Steps that are stale because something has changed while they were built."""
+        """The names of those that are stale because something has changed while they were built."""
         left = self._standing.left() if self._standing else set()
-        return {step for step in left if self._in_a_row.get(step, 0) < _PATIENCE}
+        return {self.project.shown(step) for step in left if self._in_a_row.get(step, 0) < _PATIENCE}
 
     def told(self, rows: Rows) -> list[str]:
-        """What rows stand for, as people write it."""
+        """What has changed in rows, as people write it."""
         paths = self._standing.paths(rows) if self._standing else []
-        return [os.path.relpath(path, self._root) if path.startswith(self._root) else path for path in paths]
+        return [os.path.relpath(path, self.root) if path.startswith(f"{self.root}/") else path for path in paths]
+
+    def pointless(self) -> list[str]:
+        """Steps that read what has changed since they were judged, other than by a build, and all after them."""
+        if self._standing is None:
+            return []
+        changed = self.post.changed()
+        by_others = {
+            table: [n for n in rows if not all(map(self._is_made, self._standing.paths({table: [n]})))]
+            for table, rows in changed.items()
+        }
+        return self._standing.table.reading(by_others)
 
     def look(self) -> None:
         """Find out how things stand, without building. Raises MlmakeError."""
         scope = self._open()
-        home = Home(self._root)
+        home = Home(self.root)
         connection = connect(home, create=True)
         try:
             with explained(home):
@@ -68,7 +93,9 @@ class Selection:
             connection.close()
         self._adopt(scope)
 
-    def build(self, rows: Rows, why: Sequence[str], *, asks: bool, retries: bool) -> Summary | None:
+    def build(
+        self, rows: Rows, why: Sequence[str], recall: Recall | None = None, *, asks: bool, retries: bool
+    ) -> Summary | None:
         """Build what rows can reach that have changed; None if that is nothing. Raises MlmakeError.
 
         With `retries` everything is looked at, and what has failed is tried again.
@@ -76,8 +103,11 @@ class Selection:
         scope = self._open() if retries else self._scope(rows, asks)
         if scope is None:
             return None
-        request = replace(self._request, patient=not retries)
-        is_told = False
+        self.project = scope.project
+        if not scope.steps and not scope.others:
+            self._adopt(scope)
+            return None
+        is_told = retries
 
         def begins() -> None:
             nonlocal is_told
@@ -85,14 +115,27 @@ class Selection:
             self._face.woken(why)
 
         with self._face.building(scope.project) as sink:
-            summary = build(scope.project, request, self._brief.filtered(sink, begins), scope)
+            tell = self._brief.filtered(sink, begins, tells_all=retries)
+            summary = build(scope.project, replace(self._request, patient=not retries), tell, scope, recall)
         self._adopt(scope)
         self._count_left(bool(rows))
-        if is_told or retries:
-            self._face.built(summary, sorted(self._standing.table.left) if self._standing else [])
-        return summary if is_told or retries else None
+        if is_told:
+            self._face.built(summary, self.stale())
+        return summary if is_told else None
+
+    def build_pipeline(self, name: str, why: str) -> Summary:
+        """Build a pipeline whose trigger says so; what has failed is tried again. Raises MlmakeError."""
+        scope = open_scope(self.root, (name,))
+        self._face.woken([f"{name}: {why}"])
+        with self._face.building(scope.project) as sink:
+            summary = build(scope.project, replace(self._request, targets=(name,), folder=""), sink, scope)
+        self._face.built(summary, self.stale())
+        return summary
+
+    # The scope of a build.
 
     def _scope(self, rows: Rows, asks: bool) -> Scope | None:
+        """The steps to look at; None if there is nothing."""
         standing = self._standing
         if standing is None or not standing.is_current:
             return self._open()
@@ -107,7 +150,7 @@ class Selection:
 
     def _mended(self) -> Scope | None:
         """The project anew; None while its file is broken, which is told once."""
-        found = snapshot.now(os.path.join(self._root, FILE))
+        found = snapshot.now(os.path.join(self.root, FILE))
         if found == self._refused:
             return None
         try:
@@ -118,9 +161,24 @@ class Selection:
             return None
 
     def _open(self, *, narrow: bool = True) -> Scope:
-        return open_scope(self._root, self._request.targets, self._request.folder, narrow=narrow)
+        """The selected steps; without a word of the user, pipelines with triggers wait for these."""
+        self._request = replace(self._request, targets=self._words)
+        scope = open_scope(self.root, self._words, self._request.folder, narrow=narrow)
+        if self._words or not any(pipeline.trigger for pipeline in scope.project.pipelines.values()):
+            return scope
+        if scope.table:
+            scope = open_scope(self.root, (), self._request.folder, narrow=False)
+        chosen = _untriggered(scope.project)
+        if chosen is None:
+            return scope
+        self._request = replace(self._request, targets=tuple(chosen))
+        if not chosen:
+            return open_nothing(scope.project)
+        return open_scope(self.root, self._request.targets, self._request.folder, narrow=narrow)
 
     def _adopt(self, scope: Scope) -> None:
+        """Take a scope that was judged for how things stand."""
+        self.project = scope.project
         standing = Standing.of(scope)
         if standing is None:
             return
@@ -129,8 +187,24 @@ class Selection:
         if not is_same:
             self.post = Post(standing.look)
 
+    def _is_made(self, path: str) -> bool:
+        """Whether a step makes a file, or a folder that it lies in."""
+        while path not in self.project.owners and path != os.path.dirname(path):
+            path = os.path.dirname(path)
+        return path in self.project.owners
+
     def _count_left(self, is_fresh_start: bool) -> None:
         """Count how often a step was built and left stale, with nothing else that had changed."""
         left = self._standing.left() if self._standing else set()
         before = {} if is_fresh_start else self._in_a_row
         self._in_a_row = {step: before.get(step, 0) + 1 for step in left}
+
+
+def _untriggered(project: Project) -> list[str] | None:
+    """The pipelines without triggers, of those that are built by default; None for these as they are."""
+    default = project.pipelines.get(project.default)
+    if default:
+        return [] if default.trigger else None
+    if project.default:
+        return None
+    return [name for name, pipeline in project.pipelines.items() if not pipeline.trigger]
