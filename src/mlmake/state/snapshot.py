@@ -109,6 +109,15 @@ _TESTS: dict[str, Callable[[Any], bool]] = {
 """For every table but that of the files, which are many: whether a row is not as it was."""
 
 
+def sight(table: str, row: Any) -> object:
+    """What there is now of a row, in some form that can be compared."""
+    if table == "files":
+        return now(row)
+    if table == "trees":
+        return stamp(row[0]).mark
+    return listing(row[0]) if table == "listings" else matches(row[0], row[1])
+
+
 def now(path: str) -> tuple[int, int, int, int]:
     """What `stat` says of a file, as a snapshot keeps it."""
     try:

@@ -251,10 +251,12 @@ class Watch:
         self._quiet.taken()
         if any(restless):
             self._quiet.heard(now)
+        own: Rows
         own, *others = [
             {table: [n for n in numbers if (table, n) not in moving] for table, numbers in rows.items()}
             for rows, moving in zip(changed, restless, strict=True)
         ]
+        own = self._selection.worthy(own)
         due = {
             name: "files have changed" for name, rows in zip(self._triggered, others, strict=True) if any(rows.values())
         }
@@ -281,12 +283,14 @@ class Watch:
             if is_first:
                 raise
             self._tell(error)
-            codes.append(error.exit_code)
-        self._quiet.heard(time.monotonic())
-        return max((code for code in codes if code is not None), default=None)
+            return error.exit_code
+        done = [code for code in codes if code is not None]
+        if done:
+            self._quiet.heard(time.monotonic())
+        return max(done, default=None)
 
     def _build_selection(self, work: _Work) -> int | None:
-        recall = Recall()
+        recall = Recall() if self._options.restarts else None
         with self._attended(recall):
             summary = self._selection.build(work.rows, work.why, recall, asks=work.asks, retries=work.retries)
         self._problem = ""
@@ -294,7 +298,7 @@ class Watch:
 
     def _build_pipeline(self, name: str, why: str) -> int | None:
         self._triggered[name].starts(time.time())
-        with self._attended(Recall()):
+        with self._attended(None):
             summary = self._selection.build_pipeline(name, why)
         return self._told(summary, [f"{name}: {why}"])
 
@@ -309,7 +313,7 @@ class Watch:
             self._messenger.tell(summary, code == 0, why, self._selection.stale())
         return code
 
-    def _attended(self, recall: Recall) -> AbstractContextManager[None]:
+    def _attended(self, recall: Recall | None) -> AbstractContextManager[None]:
         """A build during which a signal ends it, as may a key, and a change its steps."""
         attendant: AbstractContextManager[None] = nullcontext()
         if self._options.restarts or self._options.has_keys:
@@ -324,9 +328,9 @@ class Watch:
         self._take(message)
         return self._quiet.due if self._options.restarts else None
 
-    def _call_off(self, recall: Recall) -> None:
+    def _call_off(self, recall: Recall | None) -> None:
         """Cancel the steps that a change has made pointless."""
-        if self._options.restarts:
+        if recall:
             recall.call(self._selection.pointless())
 
     def _follow(self) -> None:
@@ -335,7 +339,8 @@ class Watch:
             self._overflowed = False
             self._senses.start_over()
         self._triggered = triggered(self._selection.project, self._triggered, time.time())
-        self._senses.follow(self._posts)
+        if self._senses.follow(self._posts):
+            self._quiet.heard(time.monotonic())
 
     def _tell(self, error: MlmakeError) -> None:
         """Tell an error once, until a build went well."""

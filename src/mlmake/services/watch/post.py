@@ -27,25 +27,24 @@ class Post:
         self._grown: set[Row] = set()
         self.find_all()
 
-    def find_all(self) -> None:
+    def find_all(self) -> bool:
         """Look up all paths from the start, and take everything for changed until it is looked at."""
         self.is_astray = False
         self._grown.clear()
         self.interest = Interest(self.look.head)
-        self.find_new()
+        return self.find_new()
 
-    def refresh(self) -> None:
-        """Look up what has to be looked up anew."""
-        if self.is_astray:
-            self.find_all()
-        else:
-            self.find_new()
+    def refresh(self) -> bool:
+        """Look up what has to be looked up anew; whether there is something to look at now."""
+        return self.find_all() if self.is_astray else self.find_new()
 
-    def find_new(self) -> None:
-        """Look up what came to the rows since, and what is new in folders."""
+    def find_new(self) -> bool:
+        """Look up what came to the rows since, and what is new in folders; whether rows came."""
         self.interest.take(self._grown)
         self._grown.clear()
-        self.suspect(self.interest.take_new())
+        rows = self.interest.take_new()
+        self.suspect(rows)
+        return bool(rows)
 
     def hear(self, heard: Heard) -> bool:
         """Note what may have changed; whether anything may."""
@@ -71,6 +70,11 @@ class Post:
         changed = self.look.changed_of({table: sorted(rows) for table, rows in self._heard.items()})
         self._heard = {table: set(rows) for table, rows in changed.items()}
         return changed
+
+    def sights(self, rows: Mapping[str, Iterable[int]]) -> dict[Row, object]:
+        """What is there now, to be compared later."""
+        head = self.look.head
+        return {(table, n): snapshot.sight(table, head[table][n]) for table, numbers in rows.items() for n in numbers}
 
     def restless(self, rows: Mapping[str, Sequence[int]], settle: float) -> set[Row]:
         """Those that were written within the settle time, as the file system tells."""

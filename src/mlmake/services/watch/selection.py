@@ -16,6 +16,7 @@ from mlmake.home import Home
 from mlmake.model.project import FILE, Project
 from mlmake.model.run import Summary
 from mlmake.services.watch.face import Brief, Face
+from mlmake.services.watch.interest import Row
 from mlmake.services.watch.post import Post
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained
@@ -45,6 +46,7 @@ class Selection:
         self._standing: Standing | None = None
         self._refused = snapshot.ABSENT
         self._in_a_row: dict[str, int] = {}
+        self._seen: dict[Row, object] = {}
 
     @property
     def steps(self) -> int:
@@ -65,6 +67,12 @@ class Selection:
         left = self._standing.left() if self._standing else set()
         return {self.project.shown(step) for step in left if self._in_a_row.get(step, 0) < _PATIENCE}
 
+    def worthy(self, rows: Rows) -> Rows:
+        """Rows without the project's file, if that is still broken as it was told."""
+        if TOML not in rows.get("files", ()) or snapshot.now(os.path.join(self.root, FILE)) != self._refused:
+            return rows
+        return {**rows, "files": [row for row in rows["files"] if row != TOML]}
+
     def told(self, rows: Rows) -> list[str]:
         """What has changed in rows, as people write it."""
         paths = self._standing.paths(rows) if self._standing else []
@@ -75,10 +83,11 @@ class Selection:
         if self._standing is None:
             return []
         changed = self.post.changed()
-        by_others = {
-            table: [n for n in rows if not all(map(self._is_made, self._standing.paths({table: [n]})))]
-            for table, rows in changed.items()
-        }
+        again = [row for row, sight in self.post.sights(changed).items() if self._seen.get(row) != sight]
+        by_others: dict[str, list[int]] = {}
+        for table, number in again:
+            if not all(map(self._is_made, self._standing.paths({table: [number]}))):
+                by_others.setdefault(table, []).append(number)
         return self._standing.table.reading(by_others)
 
     def look(self) -> None:
@@ -107,6 +116,8 @@ class Selection:
         if not scope.steps and not scope.others:
             self._adopt(scope)
             return None
+        if recall and self._standing:
+            self._seen = self.post.sights(self._standing.look.changed() if retries else rows)
         is_told = retries
 
         def begins() -> None:

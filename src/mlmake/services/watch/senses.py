@@ -22,15 +22,14 @@ class Senses:
         self._unheard: set[str] = set()
         self.looks = only_looks
 
-    def follow(self, posts: Sequence[Post]) -> None:
-        """Hear what these need as their folders are now; what was not heard before counts as changed until looked at.
+    def follow(self, posts: Sequence[Post]) -> bool:
+        """Hear what these need as their folders are now; whether something is new, which has to be looked at.
 
         Raises UsageError at the kernel's limit.
         """
-        for post in posts:
-            post.refresh()
+        is_new = any([post.refresh() for post in posts])  # noqa: C419 all of them
         if self._ears is None:
-            return
+            return is_new
         wanted: dict[str, bool] = {}
         for post in posts:
             for folder, is_full in post.interest.folders.items():
@@ -42,6 +41,7 @@ class Senses:
         self.looks = bool(self._unheard)
         for post in posts:
             post.suspect(row for folder in fresh for row in post.interest.rows_in(folder))
+        return is_new or bool(fresh)
 
     def look(self, posts: Sequence[Post]) -> bool:
         """Look at what cannot be heard; whether something has changed there."""
