@@ -95,11 +95,16 @@ def scope_of(project: Project, targets: Sequence[str] = (), folder: str = "") ->
     return Scope(project, with_upstream(project, named(project, targets, folder)))
 
 
-def open_nothing(project: Project) -> Scope:
-    """A scope without steps, which knows the project's file and nothing more."""
+def nothing(project: Project) -> Scope:
+    """A scope without steps."""
+    return Scope(project, [], table=table_of_nothing(project))
+
+
+def table_of_nothing(project: Project) -> Table:
+    """A table that knows the project's file and nothing more."""
     table = Table.of(project, [])
     table.note_file(project, _stat(os.path.join(project.root, FILE)))
-    return Scope(project, [], table=table)
+    return table
 
 
 def _whole(root: str, targets: Sequence[str], folder: str, overrides: Sequence[str], path: str) -> Scope:

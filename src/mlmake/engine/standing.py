@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mlmake.engine.scope import Rows, Scope, Table, scope_within
+from mlmake.engine.scope import Rows, Scope, Table, nothing, scope_within, table_of_nothing
+from mlmake.model.project import Project
 from mlmake.model.reason import Cause, State
 from mlmake.state import snapshot
 
@@ -30,6 +31,11 @@ class Standing:
     def of(cls, scope: Scope) -> Standing | None:
         """That of a scope; None if it was not remembered."""
         return cls(scope, scope.table) if scope.table else None
+
+    @classmethod
+    def unknown(cls, project: Project) -> Standing:
+        """That of a project of which nobody knows more than its file."""
+        return cls(nothing(project), table_of_nothing(project))
 
     @property
     def is_current(self) -> bool:

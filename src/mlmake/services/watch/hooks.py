@@ -56,13 +56,7 @@ class Messenger:
 
     def tell(self, summary: Summary, is_good: bool, why: Sequence[str], stale: Sequence[str]) -> None:
         """Tell how a build ended."""
-        told = {
-            "outcome": "done" if is_good else "failed",
-            "text": f"{os.path.basename(self._root)}: {summary}",
-            "changed": list(why),
-            "stale": list(stale),
-            **asdict(summary),
-        }
+        told = message(self._root, summary, is_good, why, stale)
         for hook in self._hooks.of(is_good):
             self._waiting.put((hook, told))
 
@@ -96,6 +90,17 @@ class Messenger:
         code = self._running.wait()
         self._running = None
         return f"`{command}` ended with exit code {code}" if code else ""
+
+
+def message(root: str, summary: Summary, is_good: bool, why: Sequence[str], stale: Sequence[str]) -> dict[str, object]:
+    """What is told of a build: the summary's numbers, and a sentence in `text`."""
+    return {
+        "outcome": "done" if is_good else "failed",
+        "text": f"{os.path.basename(root)}: {summary}",
+        "changed": list(why),
+        "stale": list(stale),
+        **asdict(summary),
+    }
 
 
 def is_address(hook: str) -> bool:

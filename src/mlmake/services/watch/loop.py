@@ -135,6 +135,8 @@ class Watch:
             self._selection.look()
         else:
             self._build(_Work(retries=True), is_first=True)
+        if self._stopped is not None:
+            return self._stopped
         self._follow()
         if not self._options.once:
             first = {name: "the watch starts" for name, each in self._triggered.items() if each.starts_at_once}
@@ -208,7 +210,7 @@ class Watch:
 
     @property
     def _asks(self) -> bool:
-        return self._selection.asks or any(each.asks for each in self._triggered.values())
+        return self._selection.asks or self._selection.is_lost or any(each.asks for each in self._triggered.values())
 
     def _due(self, now: float) -> _Work | None:
         if self._wants_all:
@@ -236,8 +238,10 @@ class Watch:
                     others[name] = "files have changed in a datastore"
         except MlmakeError as error:
             self._tell(error)
-        is_due = self._selection.asks
-        return _Work(is_due=is_due, asks=is_due, pipelines=others) if is_due or others else None
+        is_due = self._selection.asks or self._selection.is_lost
+        if not is_due and not others:
+            return None
+        return _Work(is_due=is_due, asks=is_due, retries=self._selection.is_lost, pipelines=others)
 
     def _changed(self, now: float) -> _Work | None:
         """What has changed on this machine, if it stands still."""

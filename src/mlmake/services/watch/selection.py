@@ -9,7 +9,7 @@ from dataclasses import replace
 from mlmake.engine.look import judge
 from mlmake.engine.recall import Recall
 from mlmake.engine.run import Request, build
-from mlmake.engine.scope import Rows, Scope, open_nothing, open_scope
+from mlmake.engine.scope import Rows, Scope, nothing, open_scope
 from mlmake.engine.standing import TOML, Standing
 from mlmake.errors import MlmakeError
 from mlmake.home import Home
@@ -31,6 +31,7 @@ class Selection:
     Attributes:
         root: the project's folder.
         project: as it was last read, perhaps narrowed.
+        is_lost: nobody knows how things stand, as a datastore could not be asked after the last build.
         post: the files that decide about the steps.
     """
 
@@ -46,6 +47,7 @@ class Selection:
         self._standing: Standing | None = None
         self._refused = snapshot.ABSENT
         self._in_a_row: dict[str, int] = {}
+        self.is_lost = False
         self._seen: dict[Row, object] = {}
 
     @property
@@ -184,15 +186,18 @@ class Selection:
             return scope
         self._request = replace(self._request, targets=tuple(chosen))
         if not chosen:
-            return open_nothing(scope.project)
+            return nothing(scope.project)
         return open_scope(self.root, self._request.targets, self._request.folder, narrow=narrow)
 
     def _adopt(self, scope: Scope) -> None:
         """Take a scope that was judged for how things stand."""
         self.project = scope.project
         standing = Standing.of(scope)
+        self.is_lost = standing is None
         if standing is None:
-            return
+            if self._standing is not None:
+                return
+            standing = Standing.unknown(scope.project)
         is_same = self._standing is not None and self._standing.table is standing.table
         self._standing = standing
         if not is_same:
