@@ -135,8 +135,8 @@ class Watch:
             self._selection.look()
         else:
             self._build(_Work(retries=True), is_first=True)
-        if self._stopped is not None:
-            return self._stopped
+        if self._ends:
+            return self._stopped or 0
         self._follow()
         if not self._options.once:
             first = {name: "the watch starts" for name, each in self._triggered.items() if each.starts_at_once}
@@ -144,7 +144,7 @@ class Watch:
             self._follow()
         self._tell_watching()
         self._next_look = self._next_ask = time.monotonic()
-        while self._stopped is None:
+        while not self._ends:
             work = self._await()
             if work is None:
                 break
@@ -157,13 +157,17 @@ class Watch:
     # Waiting.
 
     @property
+    def _ends(self) -> bool:
+        return self._stopped is not None
+
+    @property
     def _posts(self) -> list[Post]:
         return [self._selection.post, *(each.post for each in self._triggered.values())]
 
     def _await(self) -> _Work | None:
         """What to build next; None to end."""
         self._face.waiting(self._is_paused)
-        while self._stopped is None:
+        while not self._ends:
             now = time.monotonic()
             if not self._is_paused and (work := self._due(now)):
                 return work
@@ -279,7 +283,7 @@ class Watch:
             if work.is_due:
                 codes.append(self._build_selection(work))
             for name, why in work.pipelines.items():
-                if name in self._triggered and self._stopped is None:
+                if name in self._triggered and not self._ends:
                     codes.append(self._build_pipeline(name, why))
         except Interrupted:
             self._stopped = self._end_code
