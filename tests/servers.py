@@ -325,7 +325,7 @@ def web_server() -> Iterator[WebServer]:
             if answer.sends is not None:
                 self.close_connection = True
 
-        do_HEAD = do_PUT = do_GET  # noqa: N815
+        do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Tests look at `asked`."""

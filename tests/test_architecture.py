@@ -25,6 +25,7 @@ LAYERS = {
 APART = {"stores", "kinds", "environments", "executors"}
 LAZY = {
     "errors.py": {"difflib"},
+    "config/load.py": {"mlmake.config.triggers"},
     "engine/scope.py": {"mlmake.config.load"},
     "state/remotes.py": {"mlmake.stores.opening"},
     "engine/run.py": {

@@ -15,6 +15,7 @@ from mlmake.state.database import connect
 from mlmake.state.digests import Digests
 from mlmake.state.fingerprint import Fingerprints
 from mlmake.state.records import Records
+from mlmake.state.runs import Runs
 from projects import Folder
 
 CHAIN = """
@@ -264,7 +265,9 @@ def test_reasons_for_a_step_that_is_settled(chain: Folder) -> None:
     connection = connect(chain.home, create=False)
     digests = Digests(connection)
     looker = Fingerprints(project, digests, connection)
-    assessor = Assessor(project, Records(connection), digests, looker, Cache(chain.home, project.cache, connection))
+    assessor = Assessor(
+        project, Records(connection), digests, looker, Cache(chain.home, project.cache, connection), Runs(connection)
+    )
     step = project.steps["p.b"]
     assert assessor.reasons(step) == ()
     chain.write({"build/a": "longer"})

@@ -6,6 +6,7 @@ COMMANDS = (
     "build",
     "attach",
     "status",
+    "watch",
     "why",
     "graph",
     "runs",

@@ -25,6 +25,7 @@ from mlmake.model.data import Datastore, Value
 from mlmake.model.project import FILE, Compute, Environment, Pipeline, Project
 from mlmake.model.resources import Resources
 from mlmake.model.step import StepSpec
+from mlmake.model.trigger import Trigger
 from mlmake.registry import KINDS
 
 T = TypeVar("T")
@@ -118,11 +119,12 @@ class _Reader:
         self.document = document
         self.root = root
         self.problems = Problems()
+        self.stores: Mapping[str, Datastore] = {}
 
     def project(self, overrides: Sequence[str]) -> Project:
         self._check_sections()
         head = self._build(self._section("project"), tables.ProjectTable, "project") or tables.ProjectTable()
-        stores = self._each("datastores", self._datastore)
+        stores = self.stores = self._each("datastores", self._datastore)
         cache = self._cache(self._section("cache"), stores)
         environments = self._each("environments", self._environment)
         computes = self._each("compute", self._compute)
@@ -258,7 +260,8 @@ class _Reader:
             header = at("pipelines", name, "steps", "NAME")
             self.problems.tell(where, f"the pipeline has no steps: each is a table [{header}]")
         check_params(self.problems, table.params, f"{where}.params")
-        shell = Pipeline(name=name, description=table.description, params=table.params)
+        trigger = self._trigger(table.triggers, f"{where}.triggers") if table.triggers else None
+        shell = Pipeline(name=name, description=table.description, params=table.params, trigger=trigger)
         declared = Declared(pipeline=shell, specs={}, broken=set())
         for step, step_table in table.steps.items():
             spec = self._step(step, step_table, below(f"{where}.steps", step))
@@ -267,6 +270,12 @@ class _Reader:
             else:
                 declared.specs[step] = spec
         return declared
+
+    def _trigger(self, value: Any, where: str) -> Trigger | None:
+        from mlmake.config.triggers import trigger
+
+        table = self._build(value, tables.TriggersTable, where)
+        return trigger(table, where, self.root, self.stores, self.problems) if table else None
 
     def _step(self, name: str, value: Any, where: str) -> StepSpec | None:
         before = len(self.problems)

@@ -148,7 +148,18 @@ class PipelineTable:
 
     description: str = setting("A sentence for people.", "")
     params: dict[str, Value] = setting("Parameters, nested as you like; steps name those that count for them.", {})
+    triggers: dict[str, Value] = setting("When a watch builds it, beside being asked for.", {})
     steps: dict[str, Value] = setting("The steps, a table each.", {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggersTable:
+    """`[pipelines.NAME.triggers]`: when `mlmake watch` builds the pipeline; see how-to/watch."""
+
+    on_change: Paths = setting("Paths, folders or globs: when one of these files changes, comes or goes.", ())
+    every: Duration = setting("How long after the last build, such as `1h`.", 0.0)
+    cron: str = setting("Times of the clock, as in a crontab: `0 6 * * 1-5`.", "")
+    timezone: str = setting("The clock of `cron`, such as `Europe/Berlin`. By default this machine's.", "")
 
 
 @dataclass(frozen=True, kw_only=True)

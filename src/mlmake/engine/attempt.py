@@ -71,6 +71,7 @@ class Attempt:
     outputs: Mapping[str, str] = field(default_factory=dict)
     stays: Mapping[str, str] = field(default_factory=dict)
     timed_out: bool = False
+    is_recalled: bool = False
     restored: Action | None = None
 
     @property

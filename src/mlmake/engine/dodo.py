@@ -19,6 +19,7 @@ from doit.task import Task, dict_to_task
 from mlmake.engine.attempt import Remaining
 from mlmake.engine.jobs import GRACE, Jobs
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.recall import Recall
 from mlmake.errors import StoreError
 from mlmake.model.events import Sink, StepBlocked, StepSpared, Stopping
 from mlmake.model.reason import Cause, Reason
@@ -60,13 +61,15 @@ def runner(
     forced: Mapping[str, tuple[Reason, ...]],
     seconds: Mapping[str, float],
     keep_going: bool,
+    recall: Recall | None = None,
 ) -> Runner:
     """A runner for `steps`, which stand in order and may have to run.
 
-    `forced` holds the reasons of steps that run even if they are fresh; `seconds` is what steps took before.
+    `forced` holds the reasons of steps that run even if they are fresh; `seconds` is what steps took before;
+    `recall` may cancel some of them later.
     """
     database = _Database({task_name(step.id): step for step in steps}, ledger, forced)
-    return Runner(database, jobs, sink, remaining(steps, seconds), keep_going)
+    return Runner(database, jobs, sink, remaining(steps, seconds), keep_going, recall)
 
 
 def run(runner: Runner) -> None:
@@ -116,10 +119,7 @@ class _Database:
         self._forced = forced
 
     def get_status(self, task: Task, _: Any) -> _Status:
-        step = self.steps[task.name]
-        reasons = (*self._forced.get(step.id, ()), *self._own_reasons(step))
-        self.reasons[step.id] = reasons
-        return _Status("run" if reasons else "up-to-date")
+        return _Status("run" if self.reasons[self.steps[task.name].id] else "up-to-date")
 
     def _own_reasons(self, step: Step) -> tuple[Reason, ...]:
         """A step whose datastore gives no answer is run, so far as to fail with what the store says."""
@@ -128,8 +128,12 @@ class _Database:
         except StoreError as error:
             return (Reason(cause=Cause.UNREACHABLE, new=error.message),)
 
-    def status_is_ignore(self, _: Task) -> bool:
-        return False
+    def status_is_ignore(self, task: Task) -> bool:
+        """Whether to leave a step alone that would only fail again. doit asks this first."""
+        step = self.steps[task.name]
+        forced = self._forced.get(step.id, ())
+        reasons = self.reasons[step.id] = (*forced, *self._own_reasons(step))
+        return bool(reasons) and not forced and self._ledger.is_held(step)
 
     def get_values(self, _: str) -> dict[str, Any]:
         return {}
@@ -182,13 +186,20 @@ class Runner(DoitRunner):  # type: ignore[misc]
     """doit's runner with `run_tasks` replaced: ready nodes go to `Jobs`, no thread waits for a step."""
 
     def __init__(
-        self, database: _Database, jobs: Jobs, sink: Sink, remaining: Mapping[str, Remaining], keep_going: bool
+        self,
+        database: _Database,
+        jobs: Jobs,
+        sink: Sink,
+        remaining: Mapping[str, Remaining],
+        keep_going: bool,
+        recall: Recall | None,
     ) -> None:
         super().__init__(database, _Reporter(database.steps, sink), continue_=keep_going)
         self._database = database
         self._jobs = jobs
         self._sink = sink
         self._remaining = remaining
+        self._recall = recall
         self._places = {step.id: place for place, step in enumerate(database.steps.values())}
         self.stopped = ""
         self._grace = GRACE
@@ -221,6 +232,8 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 self._cancel()
             elif self._stop_running:
                 self._jobs.drop_queued()
+            elif self._recall:
+                self._jobs.recall(self._recall.take(), GRACE)
             for result in self._jobs.wait():
                 node = nodes.pop(result.step.id)
                 self.outcomes[result.outcome] += 1
@@ -248,17 +261,17 @@ class Runner(DoitRunner):  # type: ignore[misc]
                 nodes[step.id] = node
                 self._jobs.put(step, self._database.reasons[step.id], self._remaining[step.id], self._places[step.id])
                 node = None
-            elif node.bad_deps:
+            elif node.bad_deps or node.run_status == "ignore":
                 self._tell_blocked(node)
             else:
                 self.spared += 1
 
     def _tell_blocked(self, node: ExecNode) -> None:
         step = self._database.steps[node.task.name].id
-        above = [self._database.steps[bad.task.name].id for bad in node.bad_deps]
+        above = [self._database.steps[bad.task.name].id for bad in (*node.bad_deps, *node.ignored_deps)]
         reasons = [
             Reason(cause=Cause.UPSTREAM_BLOCKED if bad in self._blocked else Cause.UPSTREAM_FAILED, subject=bad)
             for bad in above
         ]
         self._blocked.add(step)
-        self._sink(StepBlocked(step, tuple(reasons)))
+        self._sink(StepBlocked(step, tuple(reasons) or (Reason(cause=Cause.HELD),)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -143,6 +144,13 @@ class Jobs:
             if self.is_attached:
                 self._leave(attempt)
             else:
+                attempt.cancel(grace)
+
+    def recall(self, steps: Collection[str], grace: float) -> None:
+        """End those of these steps that run: what they read has changed."""
+        for attempt in self._running.values():
+            if attempt.step.id in steps and not attempt.is_recalled:
+                attempt.is_recalled = True
                 attempt.cancel(grace)
 
     def nudge(self) -> None:
@@ -335,6 +343,8 @@ class Jobs:
         attempt.note_use(finished)
         if self._cancelling:
             self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
+        elif attempt.is_recalled:
+            self._settling.end(attempt, Outcome.CANCELLED, "cancelled: what it reads has changed", finished.exit_code)
         elif finished.is_lost and self._moved(attempt.queued, attempt.target, finished.problem):
             discarded(attempt, "")
         elif attempt.timed_out:

@@ -93,7 +93,7 @@ class Ledger:
         self.cache = Cache(self._home, project.cache, connection)
         self._fetcher = Fetcher(self.cache.objects)
         self._started: list[StepRun] = []
-        self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache)
+        self._assessor = Assessor(project, self.records, self.digests, self.fingerprints, self.cache, self.runs)
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
         """A verdict for each of `steps`, which stand in order."""
@@ -102,6 +102,14 @@ class Ledger:
     def reasons(self, step: Step) -> tuple[Reason, ...]:
         """Why a step must run now that all before it are settled; () if it is fresh."""
         return self._assessor.reasons(step)
+
+    def be_patient(self) -> None:
+        """From now on judge a step as blocked that failed on the facts that it still has."""
+        self._assessor.is_patient = True
+
+    def is_held(self, step: Step) -> bool:
+        """Whether a step must run but would only fail again, so that a patient build leaves it alone."""
+        return self._assessor.is_held(step)
 
     def look(self, step: Step, target: str = "") -> Moment:
         """A step's facts right now, to be taken just before it starts on a target and when it has ended there."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mlmake.engine.checks import check_inputs, check_not_inside, check_room, check_supported, project_token
 from mlmake.engine.ledger import Ledger
+from mlmake.engine.recall import Recall
 from mlmake.engine.recovery import clear_up
 from mlmake.engine.scope import Scope, open_scope, scope_of
 from mlmake.engine.signals import ENDING, heeded, interrupt
@@ -50,6 +51,7 @@ class Request:
         folder: where the user stands, for outputs named relative to it.
         on: a compute target for every step, whatever its table says.
         attached: steps whose jobs are on a target already: they are taken up there, none is started and none ended.
+        patient: steps that failed on the facts that they still have are not tried again.
     """
 
     targets: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class Request:
     folder: str = ""
     on: str = ""
     attached: Mapping[str, str] = field(default_factory=dict)
+    patient: bool = False
 
 
 @dataclass(slots=True)
@@ -87,8 +90,12 @@ class _Plan:
         return sum(verdict.state is state for verdict in self.verdicts.values())
 
 
-def build(project: Project, request: Request, sink: Sink, scope: Scope | None = None) -> Summary:
+def build(
+    project: Project, request: Request, sink: Sink, scope: Scope | None = None, recall: Recall | None = None
+) -> Summary:
     """Bring the targets up to date and tell `sink` what happens; `scope` is what `open_scope` gave for them.
+
+    By `recall` another thread may cancel steps that run.
 
     Raises UsageError (unknown target), NotYetError (needs what this version lacks), MissingInputError (before anything
     has run), Interrupted (by a signal while no step runs) and StateError. Failed steps raise nothing, nor does a
@@ -119,13 +126,15 @@ def build(project: Project, request: Request, sink: Sink, scope: Scope | None = 
             check_room(_here(scope.steps, request), slots)
         clear_up(home, connection, sink)
         with closing(Ledger(project, connection, whole=not scope.is_narrow)) as ledger:
+            if request.patient:
+                ledger.be_patient()
             plan = _plan(ledger, chosen, scope, request)
             if not request.keep_going:
                 check_inputs(project, plan.verdicts)
             sink(Planned(plan.verdicts, plan.seconds, dry_run=False, others=plan.others))
             for step in plan.blocked:
                 sink(StepBlocked(step, plan.verdicts[step].reasons))
-            summary = _run(project, request, plan, ledger, slots, connection, sink, began)
+            summary = _run(project, request, plan, ledger, slots, connection, sink, began, recall)
             _bring_named(project, request, ledger, sink)
             _trim(ledger, project, connection, sink)
             sink(Ended(summary))
@@ -166,6 +175,7 @@ def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> No
     if plan.may_run and not summary.interrupted:
         time.sleep(CLOCK_STEP / 1e9)
         ledger.fingerprints.look_again()
+        ledger.be_patient()
         try:
             verdicts = ledger.assess(scope.steps)
         except StoreError:  # a datastore went away: the next build looks at everything
@@ -220,6 +230,7 @@ def _run(
     connection: sqlite3.Connection,
     sink: Sink,
     began: float,
+    recall: Recall | None,
 ) -> Summary:
     fresh, blocked = plan.fresh, len(plan.blocked)
     if not plan.may_run:
@@ -242,7 +253,9 @@ def _run(
     )
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
-        runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)
+        runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going, recall)
+        if recall:
+            recall.attach(jobs.nudge)
         with heeded(runner.stop, (signal.SIGINT, *ENDING)):
             try:
                 dodo.run(runner)

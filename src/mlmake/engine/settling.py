@@ -139,7 +139,8 @@ class Settling:
         message = discarded(attempt, message)
         if outcome is Outcome.CANCELLED and not self.is_attached:
             attempt.forget()
-        self.end_badly(replace(attempt.step_run, exit_code=exit_code), attempt.step, outcome, message)
+        step_run = replace(attempt.step_run, exit_code=exit_code, facts=attempt.before.fingerprint.facts)
+        self.end_badly(step_run, attempt.step, outcome, message)
 
     def end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
         """Remember and tell that a step has no result."""

@@ -10,6 +10,7 @@ from types import FrameType
 
 from mlmake.errors import Interrupted
 
+INTERRUPT = signal.SIGINT
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 

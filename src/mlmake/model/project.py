@@ -9,6 +9,7 @@ from mlmake.model.caching import CachePolicy
 from mlmake.model.data import Datastore, Value
 from mlmake.model.resources import Resources
 from mlmake.model.step import Step
+from mlmake.model.trigger import Trigger
 
 FILE = "pipelines.toml"
 
@@ -56,6 +57,7 @@ class Pipeline:
     description: str = ""
     params: Mapping[str, Value] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

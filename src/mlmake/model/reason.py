@@ -46,6 +46,7 @@ class Cause(Enum):
     VARIABLE_MISSING = "environment variable {subject} is not set"
     UPSTREAM_BLOCKED = "step {subject} is blocked"
     UPSTREAM_FAILED = "step {subject} failed"
+    HELD = "its last run failed, and nothing that it depends on has changed since"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from functools import partial
 
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason, State, Verdict
-from mlmake.model.run import Record
+from mlmake.model.run import Outcome, Record
 from mlmake.model.step import Step
 from mlmake.plan.packages import worded
 from mlmake.plan.staleness import NEVER_RAN, Contents, differences, verdict
@@ -16,21 +16,34 @@ from mlmake.state.cache import Action, Cache
 from mlmake.state.digests import Digest, Digests
 from mlmake.state.fingerprint import Fingerprint, Fingerprints
 from mlmake.state.records import Records
+from mlmake.state.runs import Runs
 
 FRESH = Verdict(state=State.FRESH)
 
 
 class Assessor:
-    """Judges steps by the state and by what is on disk."""
+    """Judges steps by the state and by what is on disk.
+
+    Attributes:
+        is_patient: a step that has failed is not tried again while its facts are those that it failed on.
+    """
 
     def __init__(
-        self, project: Project, records: Records, digests: Digests, fingerprints: Fingerprints, cache: Cache
+        self,
+        project: Project,
+        records: Records,
+        digests: Digests,
+        fingerprints: Fingerprints,
+        cache: Cache,
+        runs: Runs,
     ) -> None:
         self._project = project
         self._cache = cache
         self._records = records
         self._digests = digests
         self._fingerprints = fingerprints
+        self._runs = runs
+        self.is_patient = False
 
     def assess(self, steps: Iterable[Step], forced: Collection[str] = ()) -> dict[str, Verdict]:
         """A verdict per step; `steps` in an order in which each stands after all before it."""
@@ -77,6 +90,14 @@ class Assessor:
             return (NEVER_RAN,)  # its facts are looked at when it starts
         return self.own_reasons(step, self._fingerprints.of(step))
 
+    def is_held(self, step: Step) -> bool:
+        """Whether a step that must run would only fail again; to be asked when all before it are settled."""
+        return self.is_patient and self._would_fail(step, self._fingerprints.of(step))
+
+    def _would_fail(self, step: Step, fingerprint: Fingerprint) -> bool:
+        last = self._runs.last_of(step.id) if self.is_patient else None
+        return last is not None and last.outcome is Outcome.FAILED and last.facts == fingerprint.facts
+
     def own_reasons(self, step: Step, fingerprint: Fingerprint) -> tuple[Reason, ...]:
         """The reasons that lie in the step itself."""
         record = self._records.get(step.id)
@@ -112,6 +133,8 @@ class Assessor:
             reasons = (Reason(cause=Cause.FORCED), *reasons)
         if not reasons and not fingerprint.pending and not fingerprint.missing:
             return FRESH
+        if not forced and not fingerprint.missing and self._would_fail(step, fingerprint):
+            return Verdict(state=State.BLOCKED, reasons=(Reason(cause=Cause.HELD),))
         shown = self._project.shown
         upstream = {shown(each): verdicts.get(each, FRESH).state for each in step.producers}
         after = {shown(each): verdicts.get(each, FRESH).state for each in step.after}

@@ -23,10 +23,10 @@ from mlmake.state.stamps import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone takes 7 ms to import
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-_FORMAT = 2
+_FORMAT = 3
 _KEPT = 8
 """Snapshots of other selections that are kept beside the newest."""
 _STAT = Struct("<qqqQ")
@@ -68,14 +68,18 @@ class Look:
 
     def changed(self) -> dict[str, list[int]]:
         """What is not as it was: table -> numbers of its rows; {} if all is."""
-        head = self.head
-        found = {
-            "files": self._changed_files(),
-            "listings": [n for n, (path, names) in enumerate(head["listings"]) if listing(path) != names],
-            "globs": [n for n, (base, glob, found) in enumerate(head["globs"]) if matches(base, glob) != found],
-            "trees": [n for n, (path, known) in enumerate(head["trees"]) if stamp(path).mark != known],
-        }
-        return {table: numbers for table, numbers in found.items() if numbers}
+        found = {table: [n for n, row in enumerate(self.head[table]) if test(row)] for table, test in _TESTS.items()}
+        return {table: numbers for table, numbers in {"files": self._changed_files(), **found}.items() if numbers}
+
+    def changed_of(self, rows: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
+        """The same, looking at some rows only."""
+        found = {table: [n for n in rows.get(table, ()) if test(self.head[table][n])] for table, test in _TESTS.items()}
+        files = [n for n in rows.get("files", ()) if now(self.head["files"][n]) != self.stat(n)]
+        return {table: numbers for table, numbers in {"files": files, **found}.items() if numbers}
+
+    def stat(self, number: int) -> tuple[int, ...]:
+        """What `stat` said of a file."""
+        return _STAT.unpack_from(self.head["stats"], number * _STAT.size)
 
     def _changed_files(self) -> list[int]:
         stat = os.stat
@@ -97,6 +101,32 @@ class Look:
         return _load(f"{self.path}{_REST}", self.head["written"])
 
 
+_TESTS: dict[str, Callable[[Any], bool]] = {
+    "listings": lambda row: listing(row[0]) != row[1],
+    "globs": lambda row: matches(row[0], row[1]) != row[2],
+    "trees": lambda row: stamp(row[0]).mark != row[1],
+}
+"""For every table but that of the files, which are many: whether a row is not as it was."""
+
+
+def sight(table: str, row: Any) -> object:
+    """What there is now of a row, in some form that can be compared."""
+    if table == "files":
+        return now(row)
+    if table == "trees":
+        return stamp(row[0]).mark
+    return listing(row[0]) if table == "listings" else matches(row[0], row[1])
+
+
+def now(path: str) -> tuple[int, int, int, int]:
+    """What `stat` says of a file, as a snapshot keeps it."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return ABSENT
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def read(path: str, database: str) -> Look | None:
     """The snapshot in a file; None if there is none that can be used, whatever the reason.
 
@@ -112,8 +142,11 @@ def read(path: str, database: str) -> Look | None:
     return Look(path, head) if same else None
 
 
-def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) -> None:
-    """Write a snapshot; the oldest of other selections goes. It is no failure if the disk is full or no state there."""
+def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) -> int:
+    """Write a snapshot; what tells it from any other. The oldest of other selections goes.
+
+    It is no failure if the disk is full or no state there; then it gives 0.
+    """
     folder = os.path.dirname(path)
     stamped = {"format": _FORMAT, "written": time.time_ns()}
     try:
@@ -124,6 +157,8 @@ def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) 
         _drop_oldest(folder)
     except (OSError, ValueError):
         forget(folder)
+        return 0
+    return int(stamped["written"])
 
 
 def is_written(path: str, written: int) -> bool:
@@ -168,6 +203,12 @@ def matches(base: str, pattern: str) -> list[str]:
 def flat_stats(stats: Iterable[tuple[int, int, int, int]]) -> bytes:
     """Stats as `Look` compares them."""
     return b"".join(_STAT.pack(*each) for each in stats)
+
+
+def without(flat: bytes, number: int) -> bytes:
+    """`flat_stats` with one file as not there."""
+    start = number * _STAT.size
+    return b"".join((flat[:start], _STAT.pack(*ABSENT), flat[start + _STAT.size :]))
 
 
 def unpacked_stats(flat: bytes) -> list[tuple[int, int, int, int]]:

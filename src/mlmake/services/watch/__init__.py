@@ -1,0 +1,1 @@
+"""Watching: what changes is built again, as it changes or when its time has come."""

@@ -1,0 +1,136 @@
+"""What is done after builds: commands that are run, and addresses that are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from queue import SimpleQueue
+from urllib.parse import urlsplit
+
+from mlmake.errors import UsageError
+from mlmake.model.run import Summary
+
+_PATIENCE = 10.0
+"""Seconds for an address to answer, and for what still runs when the watch ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """Commands, or addresses that begin with `http://` or `https://`; "" for none."""
+
+    always: str = ""
+    on_success: str = ""
+    on_failure: str = ""
+
+    def of(self, is_good: bool) -> list[str]:
+        """Those for a build that ended so."""
+        return [each for each in (self.always, self.on_success if is_good else self.on_failure) if each]
+
+    def check(self) -> None:
+        """Raises UsageError for an address that cannot be one."""
+        for each in (self.always, self.on_success, self.on_failure):
+            if is_address(each) and not _host(each):
+                raise UsageError("an address to be told has no host", hint="write it as https://host/path")
+
+
+class Messenger:
+    """Runs hooks one after another in a thread of its own, so that no build waits for them."""
+
+    def __init__(self, hooks: Hooks, root: str, problem: Callable[[str], None]) -> None:
+        self._hooks = hooks
+        self._root = root
+        self._problem = problem
+        self._waiting: SimpleQueue[tuple[str, Mapping[str, object]] | None] = SimpleQueue()
+        self._running: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="watch-hooks", daemon=True)
+        if hooks != Hooks():
+            self._thread.start()
+
+    def tell(self, summary: Summary, is_good: bool, why: Sequence[str], stale: Sequence[str]) -> None:
+        """Tell how a build ended."""
+        told = message(self._root, summary, is_good, why, stale)
+        for hook in self._hooks.of(is_good):
+            self._waiting.put((hook, told))
+
+    def close(self) -> None:
+        """Wait a while for what is to be told still, then end it."""
+        if not self._thread.is_alive():
+            return
+        self._waiting.put(None)
+        self._thread.join(_PATIENCE)
+        running = self._running
+        if self._thread.is_alive() and running:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            self._thread.join(_PATIENCE)
+
+    def _run(self) -> None:
+        while (message := self._waiting.get()) is not None:
+            hook, told = message
+            problem = _post(hook, told) if is_address(hook) else self._execute(hook, told)
+            if problem:
+                self._problem(problem)
+
+    def _execute(self, command: str, told: Mapping[str, object]) -> str:
+        env = {**os.environ, **_variables(told)}
+        try:
+            self._running = subprocess.Popen(
+                ["/bin/sh", "-c", command], cwd=self._root, env=env, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            return f"`{command}` cannot be run: {error.strerror or error}"
+        code = self._running.wait()
+        self._running = None
+        return f"`{command}` ended with exit code {code}" if code else ""
+
+
+def message(root: str, summary: Summary, is_good: bool, why: Sequence[str], stale: Sequence[str]) -> dict[str, object]:
+    """What is told of a build: the summary's numbers, and a sentence in `text`."""
+    return {
+        "outcome": "done" if is_good else "failed",
+        "text": f"{os.path.basename(root)}: {summary}",
+        "changed": list(why),
+        "stale": list(stale),
+        **asdict(summary),
+    }
+
+
+def is_address(hook: str) -> bool:
+    """Whether a hook is an address and no command."""
+    return hook.startswith(("http://", "https://"))
+
+
+def _variables(told: Mapping[str, object]) -> dict[str, str]:
+    return {
+        "MLMAKE_OUTCOME": str(told["outcome"]),
+        "MLMAKE_SUMMARY": str(told["text"]),
+        "MLMAKE_CHANGED": "\n".join(map(str, told["changed"])),  # type: ignore[call-overload]
+    }
+
+
+def _post(address: str, told: Mapping[str, object]) -> str:
+    """Send JSON to an address; what went wrong. The address may hold a secret, so only its host is named."""
+    body = json.dumps(told).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{_host(address)} was told, and answered with {error.code} {error.reason}"
+    except (OSError, ValueError) as error:
+        return f"{_host(address)} cannot be told: {getattr(error, 'reason', error)}"
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
