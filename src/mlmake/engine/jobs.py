@@ -24,6 +24,7 @@ from mlmake.engine.attempt import (
     unwritten,
 )
 from mlmake.engine.equipping import Equipping
+from mlmake.engine.inside import gather
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.preparing import Preparing
 from mlmake.engine.settling import Settling
@@ -64,7 +65,8 @@ class Jobs:
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
-        self._starter = Starter(project, run, ledger)
+        self._told = setting.told
+        self._starter = Starter(project, run, ledger, setting.told)
         self._sink = sink
         self._queue: list[Queued] = []
         self._resting: list[Queued] = []
@@ -312,6 +314,8 @@ class Jobs:
         attempt = self._running.pop(key)
         attempt.lease_back()
         attempt.note_use(finished)
+        if self._told and attempt.target.is_here:
+            gather(self._project, attempt.step_run)
         if self._cancelling:
             self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif finished.is_lost and self._moved(attempt, finished.problem):

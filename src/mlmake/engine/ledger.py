@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
+from mlmake.engine.inside import logged
 from mlmake.engine.keeping import bring, keep
 from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
@@ -218,7 +219,8 @@ class Ledger:
                 self._learn(each.contents)
         stage.commit(self.digests)
         facts, edited = self._facts_read(stage.step, before)
-        metrics, unreadable = _metrics(stage.step)
+        declared, unreadable = _metrics(stage.step)
+        made_by = (restored.run, restored.step) if restored else (stage.run, stage.step.id)
         ended = time.time()
         seconds = restored.seconds if restored else ended - step_run.started
         record = Record(
@@ -238,7 +240,7 @@ class Ledger:
             facts=facts,
             inputs=dict(before.fingerprint.inputs),
             outputs=outputs,
-            metrics=metrics,
+            metrics={**logged(self._home, *made_by), **declared},
         )
         with transaction(self._connection):
             self._put_started()
@@ -253,6 +255,7 @@ class Ledger:
 
     def failed(self, step_run: StepRun) -> None:
         """Remember a run that gave nothing; the last good record stays."""
+        step_run = replace(step_run, metrics=logged(self._home, step_run.run, step_run.step))
         with transaction(self._connection):
             self._put_started()
             self.runs.put(step_run)

@@ -49,6 +49,7 @@ class Request:
         command: how the user asked, for the run's memory.
         folder: where the user stands, for outputs named relative to it.
         on: a compute target for every step, whatever its table says.
+        told: variables by which steps are told what the build is a part of; with any, `./outputs` is kept too.
     """
 
     targets: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class Request:
     command: str = "mlmake"
     folder: str = ""
     on: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -217,7 +219,14 @@ def _run(
     snapshot.forget(snapshot.folder_of(project.root))
     number = _begin(ledger, connection, request, plan)
     token = f"{project_token(home)}{uuid.uuid4().hex}"
-    setting = Setting(token=token, root=project.root, run=str(number), computes=project.computes, on=request.on)
+    setting = Setting(
+        token=token,
+        root=project.root,
+        run=str(number),
+        computes=project.computes,
+        on=request.on,
+        told=request.told,
+    )
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going)

@@ -39,6 +39,7 @@ class Setting:
         computes: every compute target by name, for one that works through another.
         on: the target of every step, whatever its table says.
         notice: takes words for the user, from any thread.
+        told: variables by which every step is told of the build around it.
         is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
     """
 
@@ -47,6 +48,7 @@ class Setting:
     run: str = ""
     computes: Mapping[str, Compute] = field(default_factory=dict)
     on: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
     notice: Callable[[str], None] = lambda _: None
     is_stopping: Callable[[], bool] = lambda: False
 

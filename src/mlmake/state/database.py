@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from mlmake.errors import StateError
 from mlmake.home import Home
 
-VERSION = 3
+VERSION = 4
 _MOVE_AWAY = "move it away (`mv .mlmake/state.db .mlmake/state.db.damaged`): every step runs once more"
 _CIRCUMSTANCES = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY),
@@ -62,6 +62,19 @@ _ADDED = {
     3: """
         ALTER TABLE step_runs ADD COLUMN cpu_seconds REAL DEFAULT 0;
         ALTER TABLE step_runs ADD COLUMN peak_memory INTEGER DEFAULT 0
+    """,
+    4: """
+        CREATE TABLE submissions (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, experiment TEXT, status TEXT, run INTEGER,
+            created REAL, started REAL, ended REAL, message TEXT, tags TEXT, asked TEXT
+        );
+        CREATE TABLE submitted_steps (
+            submission TEXT, step TEXT, status TEXT, run INTEGER, reused INTEGER, started REAL, ended REAL,
+            message TEXT, log TEXT, PRIMARY KEY (submission, step)
+        ) WITHOUT ROWID;
+        CREATE TABLE registered (
+            kind TEXT, name TEXT, version INTEGER, created REAL, body TEXT, PRIMARY KEY (kind, name, version)
+        ) WITHOUT ROWID
     """,
 }
 """What each later version added to the first."""
