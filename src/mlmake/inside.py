@@ -34,7 +34,7 @@ class Run:
     `folder` takes what is logged; "" prints it.
     """
 
-    def __init__(self, id: str, folder: str = "", experiment: str = "", parent: str = "") -> None:  # noqa: A002
+    def __init__(self, id: str, folder: str = "", experiment: str = "", parent: str = "") -> None:
         self.id = id
         self._folder = folder
         self._experiment = experiment
@@ -199,7 +199,7 @@ class Table:
 class _Named:
     """A thing that has a name, and an id if it has one."""
 
-    def __init__(self, name: str, id: str = "") -> None:  # noqa: A002
+    def __init__(self, name: str, id: str = "") -> None:
         self.name = name
         self.id = id
 

@@ -39,7 +39,7 @@ class Submissions:
             )
         return int(cursor.lastrowid or 0)
 
-    def get(self, id: str) -> Submission | None:  # noqa: A002
+    def get(self, id: str) -> Submission | None:
         return next(iter(self._read("WHERE id = ?", (id,))), None)
 
     def all(self, experiment: str | None = None) -> list[Submission]:
@@ -56,7 +56,7 @@ class Submissions:
         rows = self._connection.execute("SELECT experiment FROM submissions GROUP BY experiment ORDER BY MIN(number)")
         return [str(name) for (name,) in rows]
 
-    def begin(self, id: str) -> None:  # noqa: A002
+    def begin(self, id: str) -> None:
         """Note that it is being worked off; one that is to be cancelled stays so."""
         self._update(
             "status = CASE status WHEN 'CancelRequested' THEN status ELSE 'Running' END, started = ?",
@@ -64,19 +64,19 @@ class Submissions:
             (time.time(),),
         )
 
-    def note_run(self, id: str, run: int) -> None:  # noqa: A002
+    def note_run(self, id: str, run: int) -> None:
         """Note the build that works it off."""
         self._update("run = ?", id, (run,))
 
-    def ask_to_cancel(self, id: str) -> bool:  # noqa: A002
+    def ask_to_cancel(self, id: str) -> bool:
         """Note that it is to end; False if it has ended."""
         return self._update("status = 'CancelRequested'", id, (), f"AND {_OPEN}") == 1
 
-    def end(self, id: str, status: Status, message: str = "") -> None:  # noqa: A002
+    def end(self, id: str, status: Status, message: str = "") -> None:
         """Note how it ended; steps that never came to their turn stay where they are."""
         self._update("status = ?, ended = ?, message = ?", id, (status.value, time.time(), message))
 
-    def tag(self, id: str, tags: Mapping[str, str | None], gone: Iterable[str] = ()) -> None:  # noqa: A002
+    def tag(self, id: str, tags: Mapping[str, str | None], gone: Iterable[str] = ()) -> None:
         """Put tags, and take others away."""
         with transaction(self._connection):
             row = self._connection.execute("SELECT tags FROM submissions WHERE id = ?", (id,)).fetchone()
@@ -84,7 +84,7 @@ class Submissions:
                 left = {key: value for key, value in {**json.loads(row[0]), **tags}.items() if key not in set(gone)}
                 self._connection.execute("UPDATE submissions SET tags = ? WHERE id = ?", (json.dumps(left), id))
 
-    def put_steps(self, id: str, steps: Iterable[SubmittedStep]) -> None:  # noqa: A002
+    def put_steps(self, id: str, steps: Iterable[SubmittedStep]) -> None:
         """Write how steps stand, over what was known of them."""
         marks = ", ".join("?" * 9)
         with transaction(self._connection):
@@ -93,12 +93,12 @@ class Submissions:
                 ((id, *_values(step)) for step in steps),
             )
 
-    def steps(self, id: str) -> list[SubmittedStep]:  # noqa: A002
+    def steps(self, id: str) -> list[SubmittedStep]:
         """Every step of one."""
         rows = self._connection.execute(f"SELECT {_STEP} FROM submitted_steps WHERE submission = ?", (id,))
         return [_step(row) for row in rows]
 
-    def _update(self, what: str, id: str, values: Sequence[Any], also: str = "") -> int:  # noqa: A002
+    def _update(self, what: str, id: str, values: Sequence[Any], also: str = "") -> int:
         with transaction(self._connection):
             done = self._connection.execute(f"UPDATE submissions SET {what} WHERE id = ? {also}", (*values, id))
         return done.rowcount
