@@ -65,6 +65,11 @@ class Home:
         return os.path.join(self.folder, "submitted")
 
     @property
+    def models(self) -> str:
+        """Registered models, by name and version."""
+        return os.path.join(self.folder, "models")
+
+    @property
     def inside(self) -> str:
         """The folder with what a step may import of mlmake where it is not installed."""
         return os.path.join(self.folder, "inside")

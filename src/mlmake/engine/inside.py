@@ -80,6 +80,13 @@ def logged(home: Home, run: int, step: str) -> dict[str, Any]:
     return inside.metrics(inside.entries(home.keep(run, step)))
 
 
+def carry_over(home: Home, run: int, step: str, to: StepRun) -> None:
+    """Let a step that was restored keep what the run kept that once made its outputs."""
+    old, new = home.keep(run, step), home.keep(to.run, to.step)
+    if run and os.path.isdir(old) and not os.path.lexists(new):
+        shutil.copytree(old, new, copy_function=os.link)
+
+
 def forget_kept(home: Home, step_run: StepRun) -> None:
     """Let an attempt begin with nothing that an earlier one has logged."""
     remove(home.keep(step_run.run, step_run.step))

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
-from mlmake.engine.inside import logged
+from mlmake.engine.inside import carry_over, logged
 from mlmake.engine.keeping import bring, keep
 from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
@@ -220,7 +220,8 @@ class Ledger:
         stage.commit(self.digests)
         facts, edited = self._facts_read(stage.step, before)
         declared, unreadable = _metrics(stage.step)
-        made_by = (restored.run, restored.step) if restored else (stage.run, stage.step.id)
+        if restored:
+            carry_over(self._home, restored.run, restored.step, step_run)
         ended = time.time()
         seconds = restored.seconds if restored else ended - step_run.started
         record = Record(
@@ -240,7 +241,7 @@ class Ledger:
             facts=facts,
             inputs=dict(before.fingerprint.inputs),
             outputs=outputs,
-            metrics={**logged(self._home, *made_by), **declared},
+            metrics={**logged(self._home, stage.run, stage.step.id), **declared},
         )
         with transaction(self._connection):
             self._put_started()

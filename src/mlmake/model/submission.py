@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -36,6 +36,8 @@ class Asked:
         force: run every step even if it is fresh.
         params: the values that were asked for.
         names: step id -> its name for people.
+        outputs: their names in the whole pipeline -> step id and output.
+        registers: datasets to be registered: `step`, `path`, `name`, `description`, `tags`.
         properties: words that never change.
     """
 
@@ -46,6 +48,8 @@ class Asked:
     force: bool = False
     params: Mapping[str, Value] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    registers: Sequence[Mapping[str, Value]] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -21,6 +21,7 @@ from mlmake.model.project import Project
 from mlmake.model.submission import Asked, Status, Submission, SubmittedStep
 from mlmake.services.submitted.place import Place
 from mlmake.state.database import connect, explained
+from mlmake.state.runs import Runs
 from mlmake.state.submissions import Submissions
 
 _WORKER = "mlmake.services.submitted.worker"
@@ -41,10 +42,29 @@ def opened(home: Home) -> Iterator[Submissions]:
         connection.close()
 
 
+@contextmanager
+def history(home: Home) -> Iterator[Runs]:
+    """The builds of a project, for reading. Raises StateError."""
+    connection = connect(home, create=False)
+    try:
+        with explained(home):
+            yield Runs(connection)
+    finally:
+        connection.close()
+
+
 def submit(
-    root: str, document: Mapping[str, Any], experiment: str, asked: Asked, tags: Mapping[str, str | None]
+    root: str,
+    document: Mapping[str, Any],
+    experiment: str,
+    asked: Asked,
+    tags: Mapping[str, str | None],
+    variables: Mapping[str, str],
 ) -> Submission:
-    """Hand a document over to a build of its own, which has started when this returns. Raises ConfigError."""
+    """Hand a document over to a build of its own, which has started when this returns. Raises ConfigError.
+
+    `variables` are set for it and written nowhere.
+    """
     home = Home(root)
     place = Place(home, str(uuid.uuid4()))
     text = dump(document).encode()
@@ -55,7 +75,7 @@ def submit(
     submission = Submission(id=place.id, experiment=experiment, asked=asked, tags=tags)
     with opened(home) as submissions:
         submissions.add(submission, (step.id for step in project.pipelines[asked.pipeline].steps))
-        _take_up(place, submissions)
+        _take_up(place, submissions, variables)
         return _known(submissions, place.id)
 
 
@@ -80,14 +100,14 @@ def project_of(home: Home, id: str) -> Project:
         return parse(file.read(), home.root)
 
 
-def wait(home: Home, id: str, seconds: float, tell: Callable[[Submission], None]) -> Submission:
-    """Wait for its end, at most so long; `tell` gets every look. KeyboardInterrupt leaves it running."""
+def wait(home: Home, id: str, seconds: float, tell: Callable[[Submission], object]) -> Submission:
+    """Wait for its end, at most so long, or until `tell`, which gets every look, says that it is enough."""
     until, pause = time.monotonic() + seconds, _FIRST_LOOK
     while True:
         found = look(home, id)
-        tell(found)
+        is_enough = tell(found)
         left = until - time.monotonic()
-        if found.status.is_over or left <= 0:
+        if found.status.is_over or is_enough or left <= 0:
             return found
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_LOOK)
@@ -112,7 +132,7 @@ def _known(submissions: Submissions, id: str) -> Submission:
     return found
 
 
-def _take_up(place: Place, submissions: Submissions) -> bool:
+def _take_up(place: Place, submissions: Submissions, variables: Mapping[str, str] | None = None) -> bool:
     """Start a worker, unless one works; one that was to be cancelled ends here. True if something was done."""
     handle = place.take()
     if handle is None:
@@ -128,7 +148,7 @@ def _take_up(place: Place, submissions: Submissions) -> bool:
             submissions.end(place.id, Status.FAILED, f"its build could not start: {last[0]}")
         elif not found.status.is_over:
             place.sign(handle, 0, starts + 1)
-            _start(place, handle)
+            _start(place, handle, variables or {})
         return True
     finally:
         os.close(handle)
@@ -140,13 +160,14 @@ def close_steps(submissions: Submissions, id: str) -> None:
     submissions.put_steps(id, (replace(each, status=Status.CANCELED, ended=time.time()) for each in running))
 
 
-def _start(place: Place, handle: int) -> None:
+def _start(place: Place, handle: int, variables: Mapping[str, str]) -> None:
     """A worker that is nobody's child, so that it outlives this process and leaves no zombie to it."""
     worker = [sys.executable, "-P", "-m", _WORKER, place.home.root, place.id, str(handle)]
     subprocess.run(
         ["/bin/sh", "-c", _IN_THE_BACKGROUND, "sh", place.log, *worker],
         check=True,
         cwd=place.home.root,
+        env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         pass_fds=[handle],
         start_new_session=True,
