@@ -44,9 +44,9 @@ from mlmake.sdk.pipeline import Pipeline as Pipeline
 from mlmake.sdk.results import PortDataReference as PortDataReference
 from mlmake.sdk.results import StepRunOutput as StepRunOutput
 from mlmake.sdk.runs import PipelineRun as PipelineRun
-from mlmake.sdk.runs import StepRun as StepRun
 from mlmake.sdk.step import PipelineStep as PipelineStep
 from mlmake.sdk.step import StepSequence as StepSequence
+from mlmake.sdk.step_runs import StepRun as StepRun
 from mlmake.sdk.steps.command import CommandStep as CommandStep
 from mlmake.sdk.steps.data_transfer import DataTransferStep as DataTransferStep
 from mlmake.sdk.steps.estimator import EstimatorStep as EstimatorStep

@@ -9,7 +9,7 @@ from typing import Any
 from mlmake.config import tables
 from mlmake.config.build import build
 from mlmake.errors import UnknownName, WrongValue, nearest
-from mlmake.sdk.workspace import Workspace
+from mlmake.sdk.folder import WorkspaceFolder
 
 ComputeTargetException = UnknownName
 """What a target that is not there raises."""
@@ -18,7 +18,7 @@ ComputeTargetException = UnknownName
 class ComputeTarget:
     """The compute target `name` of a workspace. Raises ComputeTargetException where there is none."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    def __init__(self, workspace: WorkspaceFolder, name: str) -> None:
         self.workspace = workspace
         self.name = name
         known = workspace.compute_tables()
@@ -34,7 +34,7 @@ class ComputeTarget:
         return str(self._table.get("kind", "local"))
 
     @staticmethod
-    def create(workspace: Workspace, name: str, provisioning_configuration: Provisioned) -> ComputeTarget:
+    def create(workspace: WorkspaceFolder, name: str, provisioning_configuration: Provisioned) -> ComputeTarget:
         """Register a target. Nothing is bought: a cluster's configuration makes a target on this machine.
 
         Raises WrongValue for what pipelines.toml could not say of a target.
@@ -51,7 +51,7 @@ class ComputeTarget:
     attach = create
 
     @staticmethod
-    def list(workspace: Workspace) -> list[ComputeTarget]:
+    def list(workspace: WorkspaceFolder) -> list[ComputeTarget]:
         """Every target."""
         return [ComputeTarget(workspace, name) for name in workspace.compute_tables()]
 

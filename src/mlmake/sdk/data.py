@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlmake.errors import WrongValue
 from mlmake.sdk.datastore import Datastore
 from mlmake.sdk.words import check_port
-
-if TYPE_CHECKING:
-    from mlmake.sdk.step import PipelineStep
 
 VARIABLE = "$AZUREML_DATAREFERENCE_"
 """Before the name of an output in a text that names it: an argument such as `f"--to={output}"`."""
 
 
 class Made:
-    """An output that a step makes. `producer` is that step, once one has it among its outputs.
+    """An output that a step makes. `producer` is that step, None until one has it among its outputs.
 
     Attributes:
         name: as an input of other steps.
@@ -31,7 +28,7 @@ class Made:
         self.is_directory = is_directory
         self.destination: tuple[Datastore, str] | None = None
         self.pipeline_output_name: str | None = None
-        self.producer: PipelineStep | None = None
+        self.producer: Any = None
 
     def as_input(self, input_name: str | None = None) -> InputPortBinding:
         """It as an input, under another name if you like."""

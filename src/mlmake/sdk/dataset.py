@@ -13,7 +13,7 @@ from mlmake.config.places import locate
 from mlmake.errors import UnknownName, WrongValue
 from mlmake.model.data import Datastore as Store
 from mlmake.sdk.datastore import DataPath, DataReference, Datastore, copy_below, text_of
-from mlmake.sdk.workspace import Workspace
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.state.registered import Entry
 
 _INPUT = re.compile(r"[A-Za-z_]\w*")
@@ -27,7 +27,9 @@ class AnyDataset:
 
     kind = ""
 
-    def __init__(self, paths: Sequence[str], workspace: Workspace | None, how: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[str], workspace: WorkspaceFolder | None, how: Mapping[str, Any] | None = None
+    ) -> None:
         self._paths = tuple(paths)
         self._workspace = workspace
         self.how = dict(how or {})
@@ -51,7 +53,7 @@ class AnyDataset:
 
     def register(
         self,
-        workspace: Workspace,
+        workspace: WorkspaceFolder,
         name: str,
         description: str | None = None,
         tags: dict[str, str] | None = None,
@@ -76,7 +78,7 @@ class AnyDataset:
         if self._workspace and self.name:
             self._workspace.unregister("dataset", self.name)
 
-    def _told(self, entry: Entry, workspace: Workspace) -> Self:
+    def _told(self, entry: Entry, workspace: WorkspaceFolder) -> Self:
         self._workspace, self.name, self.version = workspace, entry.name, entry.version
         self.description, self.tags = entry.body["description"], dict(entry.body["tags"])
         return self
@@ -262,7 +264,7 @@ class Dataset:
     Tabular = _Tables()
 
     @staticmethod
-    def get_by_name(workspace: Workspace, name: str, version: int | str = "latest") -> Any:
+    def get_by_name(workspace: WorkspaceFolder, name: str, version: int | str = "latest") -> Any:
         """A registered dataset. Raises UnknownName."""
         wanted = None if version == "latest" else int(version)
         entry = workspace.entry("dataset", name, wanted)
@@ -272,23 +274,23 @@ class Dataset:
         return _of_entry(entry, workspace)
 
     @staticmethod
-    def get_all(workspace: Workspace) -> dict[str, AnyDataset]:
+    def get_all(workspace: WorkspaceFolder) -> dict[str, AnyDataset]:
         """The newest version of each."""
         return {name: _of_entry(entry, workspace) for name, entry in workspace.entries("dataset").items()}
 
     @staticmethod
-    def get_by_id(workspace: Workspace, id: str) -> Any:
+    def get_by_id(workspace: WorkspaceFolder, id: str) -> Any:
         """A registered dataset by `name:version`."""
         name, _, version = id.rpartition(":")
         return Dataset.get_by_name(workspace, name, version)
 
 
-def _of_entry(entry: Entry, workspace: Workspace) -> AnyDataset:
+def _of_entry(entry: Entry, workspace: WorkspaceFolder) -> AnyDataset:
     made = {"file": FileDataset, "tabular": TabularDataset}[entry.body["kind"]]
     return made(entry.body["paths"], workspace, entry.body["how"])._told(entry, workspace)
 
 
-def _texts(path: Any) -> tuple[tuple[str, ...], Workspace | None]:
+def _texts(path: Any) -> tuple[tuple[str, ...], WorkspaceFolder | None]:
     """Paths as pipelines.toml says them, and the workspace that their datastores are of."""
     if isinstance(path, str):
         return (path,), None

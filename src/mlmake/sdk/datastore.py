@@ -13,8 +13,8 @@ from mlmake.config.places import locate, store_folder
 from mlmake.config.problems import Wrong
 from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
 from mlmake.model.data import Datastore as Store
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.words import check_port
-from mlmake.sdk.workspace import Workspace
 
 _SECRETS = ("account_key", "sas_token", "client_secret", "secret", "password", "key", "token")
 _FILLED = re.compile(r"\$\{env:\w+\}")
@@ -23,7 +23,7 @@ _FILLED = re.compile(r"\$\{env:\w+\}")
 class Datastore:
     """The datastore `name` of a workspace. Raises UnknownName where there is none."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    def __init__(self, workspace: WorkspaceFolder, name: str) -> None:
         self.workspace = workspace
         self.name = name
         tables = workspace.store_tables()
@@ -36,17 +36,17 @@ class Datastore:
         self._store = Store(name, str(options.pop("url", "")), options)
 
     @classmethod
-    def get(cls, workspace: Workspace, datastore_name: str) -> Datastore:
+    def get(cls, workspace: WorkspaceFolder, datastore_name: str) -> Datastore:
         """The same as `Datastore(workspace, name)`."""
         return cls(workspace, datastore_name)
 
     @classmethod
-    def get_default(cls, workspace: Workspace) -> Datastore:
+    def get_default(cls, workspace: WorkspaceFolder) -> Datastore:
         """The workspace's default."""
-        return workspace.get_default_datastore()
+        return cls(workspace, workspace.default_store)
 
     @classmethod
-    def register(cls, workspace: Workspace, datastore_name: str, url: str, **options: Any) -> Datastore:
+    def register(cls, workspace: WorkspaceFolder, datastore_name: str, url: str, **options: Any) -> Datastore:
         """Keep a folder or any URL that fsspec opens under a name, with options such as `key="${env:LAKE_KEY}"`.
 
         Raises WrongValue for a URL that is none, and for a secret that is written out.
@@ -67,7 +67,7 @@ class Datastore:
     @classmethod
     def register_azure_blob_container(
         cls,
-        workspace: Workspace,
+        workspace: WorkspaceFolder,
         datastore_name: str,
         container_name: str,
         account_name: str,
@@ -82,7 +82,7 @@ class Datastore:
 
     @classmethod
     def register_azure_data_lake_gen2(
-        cls, workspace: Workspace, datastore_name: str, filesystem: str, account_name: str, **options: Any
+        cls, workspace: WorkspaceFolder, datastore_name: str, filesystem: str, account_name: str, **options: Any
     ) -> Datastore:
         """A file system of a data lake, by way of the extra `abfs`; secrets as `"${env:NAME}"`."""
         known = ("tenant_id", "client_id", "client_secret", "account_key", "sas_token")

@@ -12,10 +12,10 @@ from mlmake.sdk.compute import ComputeTarget
 from mlmake.sdk.data import VARIABLE, Made, OutputFileDatasetConfig
 from mlmake.sdk.datastore import Datastore, text_of
 from mlmake.sdk.environment import Environment, RunConfiguration, ScriptRunConfig
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.step import PipelineStep, Port
 from mlmake.sdk.words import literal, parameter_value, table_name
-from mlmake.sdk.workspace import Workspace
 
 OUTPUTS = "azureml"
 """The folder of a datastore in which outputs stand that have no place of their own: `azureml/STEP/OUTPUT`."""
@@ -30,7 +30,7 @@ class Draft:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: WorkspaceFolder,
         steps: Sequence[PipelineStep],
         after: Mapping[PipelineStep, Iterable[PipelineStep]],
         given: Mapping[str, Any],

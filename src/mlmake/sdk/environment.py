@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlmake.errors import UnknownName, WrongValue
-from mlmake.sdk.workspace import Workspace
+from mlmake.sdk.folder import WorkspaceFolder
 
 DEFAULT_CPU_IMAGE = DEFAULT_GPU_IMAGE = "python:3.11-slim"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -131,7 +131,7 @@ class Environment:
         return made
 
     @staticmethod
-    def get(workspace: Workspace, name: str, version: str | None = None) -> Environment:
+    def get(workspace: WorkspaceFolder, name: str, version: str | None = None) -> Environment:
         """A registered one, or one of pipelines.toml. Raises UnknownName."""
         entry = workspace.entry("environment", name, int(version) if version else None)
         declared = workspace.declared.get("environments", {}).get(name)
@@ -143,12 +143,12 @@ class Environment:
         return made
 
     @staticmethod
-    def list(workspace: Workspace) -> dict[str, Environment]:
+    def list(workspace: WorkspaceFolder) -> dict[str, Environment]:
         """The newest version of each."""
         names = [*workspace.entries("environment"), *workspace.declared.get("environments", {})]
         return {name: Environment.get(workspace, name) for name in dict.fromkeys(names)}
 
-    def register(self, workspace: Workspace) -> Environment:
+    def register(self, workspace: WorkspaceFolder) -> Environment:
         """Keep it under its name, as a new version if it is another."""
         table = self.table(workspace, "docker" if self.docker.base_image else "local") or {}
         newest = workspace.entry("environment", self.name)
@@ -164,7 +164,7 @@ class Environment:
         made.environment_variables = dict(self.environment_variables)
         return made
 
-    def table(self, workspace: Workspace, kind: str) -> dict[str, Any] | None:
+    def table(self, workspace: WorkspaceFolder, kind: str) -> dict[str, Any] | None:
         """How pipelines.toml would declare it for a kind of target; None for the Python that runs mlmake."""
         table = self._own_table(workspace, kind)
         if table is None:
@@ -172,7 +172,7 @@ class Environment:
         variables = builtins.list(self.environment_variables)
         return {**table, **({"variables": variables} if variables else {})}
 
-    def _own_table(self, workspace: Workspace, kind: str) -> dict[str, Any] | None:
+    def _own_table(self, workspace: WorkspaceFolder, kind: str) -> dict[str, Any] | None:
         if self._table is not None:
             files = ("conda", "dockerfile", "requirements")
             return {key: _inside(workspace, value) if key in files else value for key, value in self._table.items()}
@@ -187,7 +187,7 @@ class Environment:
             return {"python": wanted.python or _PYTHON, "packages": wanted.pip}
         return {"conda": self._conda_file(workspace)}
 
-    def _conda_file(self, workspace: Workspace) -> str:
+    def _conda_file(self, workspace: WorkspaceFolder) -> str:
         place = os.path.join(_FOLDER, re.sub(r"[^\w-]+", "_", self.name) + ".yml")
         full = os.path.join(workspace.root, place)
         os.makedirs(os.path.dirname(full), exist_ok=True)
@@ -249,6 +249,6 @@ class ScriptRunConfig:
             self.run_config.target = compute_target
 
 
-def _inside(workspace: Workspace, path: str) -> str:
+def _inside(workspace: WorkspaceFolder, path: str) -> str:
     """A file's path in the workspace; one that a pipelines.toml names is that already."""
     return path if os.path.exists(os.path.join(workspace.root, path)) else workspace.inside(path, "file")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import builtins
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, overload
 
 from mlmake.errors import WrongValue
 from mlmake.model.submission import Asked
 from mlmake.sdk.environment import ScriptRunConfig
+from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
 from mlmake.sdk.pipeline import Pipeline
 from mlmake.sdk.runs import PipelineRun, ScriptRun
 from mlmake.sdk.steps.command import CommandStep
 from mlmake.sdk.steps.python_script import PythonScriptStep
-from mlmake.sdk.words import EXPERIMENT, table_name
-from mlmake.sdk.workspace import Workspace
+from mlmake.sdk.words import table_name
 from mlmake.services.submitted import desk
 
 _OPTIONS = {
@@ -26,24 +27,14 @@ _OPTIONS = {
 }
 
 
-class Experiment:
+class Experiment(ExperimentName):
     """The experiment `name` of a workspace; it is there as soon as something is submitted to it."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
-        if not EXPERIMENT.fullmatch(name):
-            raise WrongValue(f"experiment {name!r}: letters, digits, _ and -, at most 255, no _ or - first")
-        self.workspace = workspace
-        self.name = name
-
     @staticmethod
-    def list(workspace: Workspace) -> builtins.list[Experiment]:
+    def list(workspace: WorkspaceFolder) -> builtins.list[Experiment]:
         """All that something was submitted to."""
         with desk.opened(workspace.home) as submissions:
             return [Experiment(workspace, name) for name in submissions.experiments()]
-
-    @property
-    def id(self) -> str:
-        return self.name
 
     @overload
     def submit(self, config: Pipeline, tags: Mapping[str, str] | None = None, **kwargs: Any) -> PipelineRun: ...
@@ -60,13 +51,19 @@ class Experiment:
         Raises WrongValue, UnknownName, ConfigError.
         """
         options = self._options(kwargs)
+        asked = Asked(
+            keep_going=bool(options["continue_on_step_failure"]),
+            force=bool(options["regenerate_outputs"]),
+            properties={"azureml.pipelinerunparent": parent} if (parent := options["parent_run_id"]) else {},
+        )
+        given = options["pipeline_parameters"] or {}
         if isinstance(config, ScriptRunConfig):
             step = _step_of(config)
             pipeline = Pipeline(self.workspace, [step], name=table_name(step.name))
-            return ScriptRun(self, self._submit(pipeline, options, tags, "script"))
+            return ScriptRun(self, pipeline.handed_over(self, replace(asked, kind="script"), given, tags or {}))
         if not isinstance(config, Pipeline):
             raise WrongValue(f"a Pipeline or a ScriptRunConfig can be submitted, not a {type(config).__name__}")
-        run = PipelineRun(self, self._submit(config, options, tags, "pipeline"))
+        run = PipelineRun(self, config.handed_over(self, asked, given, tags or {}))
         print(f"Submitted PipelineRun {run.id}")
         return run
 
@@ -96,31 +93,6 @@ class Experiment:
             warnings.warn(f"submit has no {name!r}: it is left out", stacklevel=3)
             del kwargs[name]
         return {**_OPTIONS, **kwargs}
-
-    def _submit(self, pipeline: Pipeline, options: Mapping[str, Any], tags: Mapping[str, str] | None, kind: str) -> str:
-        if pipeline.workspace.root != self.workspace.root:
-            raise WrongValue("the pipeline is of another workspace than the experiment")
-        given = options["pipeline_parameters"] or {}
-        name = table_name(pipeline.name or self.name)
-        document, draft = pipeline.document(given, name)
-        parent = options["parent_run_id"]
-        asked = Asked(
-            kind=kind,
-            pipeline=name,
-            description=pipeline.description,
-            keep_going=bool(options["continue_on_step_failure"]),
-            force=bool(options["regenerate_outputs"]),
-            params=document["pipelines"][name].get("params", {}),
-            names={f"{name}.{slug}": step.name for step, slug in draft.names.items()},
-            outputs=draft.shared_outputs(name),
-            registers=draft.registers(name),
-            properties={"azureml.pipelinerunparent": parent} if parent else {},
-        )
-        made = desk.submit(self.workspace.root, document, self.name, asked, dict(tags or {}), draft.variables)
-        return made.id
-
-    def __repr__(self) -> str:
-        return f"Experiment({self.name!r})"
 
 
 def _step_of(config: ScriptRunConfig) -> PythonScriptStep | CommandStep:

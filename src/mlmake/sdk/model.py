@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlmake.errors import UnknownName, WrongValue
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.results import copied
-from mlmake.sdk.workspace import Workspace
 from mlmake.state.registered import Entry
 
 _KIND = "model"
@@ -19,7 +19,7 @@ class Model:
     """A version of a registered model, the newest by default. Raises UnknownName where there is none."""
 
     def __init__(
-        self, workspace: Workspace, name: str | None = None, id: str | None = None, version: int | None = None
+        self, workspace: WorkspaceFolder, name: str | None = None, id: str | None = None, version: int | None = None
     ) -> None:
         if id is not None:
             name, _, said = id.rpartition(":")
@@ -42,7 +42,7 @@ class Model:
 
     @staticmethod
     def register(
-        workspace: Workspace,
+        workspace: WorkspaceFolder,
         model_path: str,
         model_name: str,
         tags: Mapping[str, str] | None = None,
@@ -68,7 +68,7 @@ class Model:
 
     @staticmethod
     def list(
-        workspace: Workspace, name: str | None = None, tags: Mapping[str, str] | None = None, latest: bool = False
+        workspace: WorkspaceFolder, name: str | None = None, tags: Mapping[str, str] | None = None, latest: bool = False
     ) -> builtins.list[Model]:
         """All versions of all models, or of one; with `latest` the newest of each."""
         names = [name] if name else builtins.list(workspace.entries(_KIND))
@@ -77,9 +77,9 @@ class Model:
         return [Model(workspace, e.name, version=e.version) for e in entries if wanted <= dict(e.body["tags"]).items()]
 
     @staticmethod
-    def get_model_path(model_name: str, version: int | None = None, _workspace: Workspace | None = None) -> str:
+    def get_model_path(model_name: str, version: int | None = None, _workspace: WorkspaceFolder | None = None) -> str:
         """Where the files of a model are. Raises UnknownName."""
-        workspace = _workspace or Workspace.from_config()
+        workspace = _workspace or WorkspaceFolder.from_config()
         return Model(workspace, model_name, version=version).path
 
     @property
@@ -104,5 +104,5 @@ class Model:
         return f"Model({self.id!r})"
 
 
-def _place(workspace: Workspace, entry: Entry) -> str:
+def _place(workspace: WorkspaceFolder, entry: Entry) -> str:
     return os.path.join(workspace.home.models, entry.name, str(entry.version), entry.body["file"])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlmake.errors import UnknownName, WrongValue
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.words import check_port, literal, parameter_value
-from mlmake.sdk.workspace import Workspace
 
 FOLDER = "modules"
 """Where the files of published versions stand, as `modules/NAME/VERSION`."""
@@ -51,13 +51,13 @@ class ParamDef:
 class Module:
     """A module of a workspace. `get` and `create` make these."""
 
-    def __init__(self, workspace: Workspace, name: str, description: str = "") -> None:
+    def __init__(self, workspace: WorkspaceFolder, name: str, description: str = "") -> None:
         self.workspace = workspace
         self.name = name
         self.description = description
 
     @staticmethod
-    def create(workspace: Workspace, name: str, description: str = "") -> Module:
+    def create(workspace: WorkspaceFolder, name: str, description: str = "") -> Module:
         """A new module. Raises WrongValue for a name that is taken, or that is none."""
         if not _NAME.fullmatch(name):
             raise WrongValue(f"module {name!r}: its name may hold letters, digits, _ and -, at most 100")
@@ -67,7 +67,7 @@ class Module:
         return Module(workspace, name, description)
 
     @staticmethod
-    def get(workspace: Workspace, module_id: str | None = None, name: str | None = None) -> Module:
+    def get(workspace: WorkspaceFolder, module_id: str | None = None, name: str | None = None) -> Module:
         """A module by its name, which is its id too. Raises UnknownName."""
         wanted = name or module_id or ""
         entry = workspace.entry("module", wanted)
@@ -131,7 +131,7 @@ class Module:
         return sorted(found, key=lambda each: _dotted(each.version))
 
     @staticmethod
-    def get_versions(workspace: Workspace, name: str) -> list[str]:
+    def get_versions(workspace: WorkspaceFolder, name: str) -> list[str]:
         """The versions of a module."""
         return [each.version for each in Module.get(workspace, name=name).module_version_list()]
 
@@ -174,7 +174,7 @@ class ModuleVersion:
         self.body = body
 
     @staticmethod
-    def get(workspace: Workspace, module_version_id: str) -> ModuleVersion:
+    def get(workspace: WorkspaceFolder, module_version_id: str) -> ModuleVersion:
         """A version by its id, `NAME:VERSION`. Raises UnknownName."""
         name, _, version = module_version_id.rpartition(":")
         return Module.get(workspace, name=name).resolve(version)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from mlmake.config.dump import dump
 from mlmake.config.load import parse
 from mlmake.errors import MlmakeError, NotYetError, WrongValue
 from mlmake.model.project import Project
+from mlmake.model.submission import Asked
 from mlmake.sdk.data import Made
 from mlmake.sdk.datastore import Datastore
 from mlmake.sdk.draft import Draft
+from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
 from mlmake.sdk.graph import Graph, cycle_of
+from mlmake.sdk.runs import PipelineRun
 from mlmake.sdk.step import PipelineStep, StepSequence
 from mlmake.sdk.words import table_name
-from mlmake.sdk.workspace import Workspace
-
-if TYPE_CHECKING:
-    from mlmake.sdk.runs import PipelineRun
+from mlmake.services.submitted import desk
 
 _KEYWORDS = {"enable_email_notification"}
 NAME = "pipeline"
@@ -36,7 +37,7 @@ class Pipeline:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: WorkspaceFolder,
         steps: Any,
         description: str | None = None,
         default_datastore: Datastore | None = None,
@@ -54,7 +55,7 @@ class Pipeline:
         self.workspace = workspace
         self.name = name
         self.description = description or ""
-        self._store = default_datastore or workspace.get_default_datastore()
+        self._store = default_datastore or Datastore.get_default(workspace)
         self._folder = os.path.abspath(default_source_directory or os.getcwd())
         self._after: dict[PipelineStep, dict[PipelineStep, None]] = {}
         given = list(dict.fromkeys(self._flat(steps)))
@@ -90,17 +91,43 @@ class Pipeline:
         tags: Mapping[str, str] | None = None,
         **kwargs: object,
     ) -> PipelineRun:
-        """Hand it over to a build that goes on by itself. See `Experiment.submit`."""
-        from mlmake.sdk.experiment import Experiment
+        """Hand it over to a build that goes on by itself; returns at once.
 
-        return Experiment(self.workspace, experiment_name).submit(
-            self,
-            tags=tags,
-            pipeline_parameters=pipeline_parameters,
-            continue_on_step_failure=continue_on_step_failure,
-            regenerate_outputs=regenerate_outputs,
-            parent_run_id=parent_run_id,
+        `pipeline_parameters` are values by name. With `continue_on_step_failure` what does not depend on a failed step
+        goes on; with `regenerate_outputs` every step runs, even if it is fresh. Raises WrongValue, UnknownName,
+        ConfigError.
+        """
+        asked = Asked(
+            keep_going=bool(continue_on_step_failure),
+            force=bool(regenerate_outputs),
+            properties={"azureml.pipelinerunparent": parent_run_id} if parent_run_id else {},
         )
+        experiment = ExperimentName(self.workspace, experiment_name)
+        return PipelineRun(experiment, self.handed_over(experiment, asked, pipeline_parameters or {}, tags or {}))
+
+    def handed_over(
+        self,
+        experiment: ExperimentName,
+        asked: Asked,
+        given: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> str:
+        """Submit it as it is `asked`, which is completed here; the id of the run."""
+        if experiment.workspace.root != self.workspace.root:
+            raise WrongValue("the pipeline is of another workspace than the experiment")
+        name = table_name(self.name or experiment.name)
+        document, draft = self.document(given, name)
+        asked = replace(
+            asked,
+            pipeline=name,
+            description=self.description,
+            params=document["pipelines"][name].get("params", {}),
+            names={f"{name}.{slug}": step.name for step, slug in draft.names.items()},
+            outputs=draft.shared_outputs(name),
+            registers=draft.registers(name),
+        )
+        made = desk.submit(self.workspace.root, document, experiment.name, asked, tags, draft.variables)
+        return made.id
 
     def publish(
         self,
@@ -113,7 +140,7 @@ class Pipeline:
         raise NotYetError("pipelines cannot be published yet", hint="save it with `save`, and build it with `mlmake`")
 
     @staticmethod
-    def load_yaml(workspace: Workspace, filename: str) -> Pipeline:
+    def load_yaml(workspace: WorkspaceFolder, filename: str) -> Pipeline:
         """To come. Raises NotYetError."""
         raise NotYetError("pipelines in YAML cannot be loaded yet", hint="declare them in pipelines.toml")
 

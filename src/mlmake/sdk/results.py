@@ -5,28 +5,38 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mlmake.errors import NotYetError, WrongValue
 from mlmake.home import Home
 from mlmake.model.caching import Link
 from mlmake.model.data import Location
 from mlmake.model.run import Item, StepRun
+from mlmake.model.submission import SubmittedStep
 from mlmake.sdk.datastore import Datastore
-from mlmake.sdk.workspace import Workspace
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.services.submitted import desk
 from mlmake.state.database import empty
 from mlmake.state.digests import Digests
 from mlmake.state.objects import FOLDERS, Objects
 
-if TYPE_CHECKING:
-    from mlmake.sdk import runs
+
+class OfStep(Protocol):
+    """What the outputs of a step's run ask of it."""
+
+    name: str
+    step: str
+    pipeline_run_id: str
+    workspace: WorkspaceFolder
+
+    @property
+    def submitted(self) -> SubmittedStep: ...
 
 
 class StepRunOutput:
     """An output of a step's run."""
 
-    def __init__(self, step_run: runs.StepRun, name: str) -> None:
+    def __init__(self, step_run: OfStep, name: str) -> None:
         self.step_run = step_run
         self.pipeline_run_id = step_run.pipeline_run_id
         self.name = name
@@ -41,7 +51,7 @@ class StepRunOutput:
 class PortDataReference:
     """What an output of a step's run held. Other steps read what stands in its place now."""
 
-    def __init__(self, step_run: runs.StepRun, name: str, location: Location) -> None:
+    def __init__(self, step_run: OfStep, name: str, location: Location) -> None:
         self._step_run = step_run
         self._location = location
         self.name = name
@@ -115,7 +125,7 @@ class PortDataReference:
             )
 
     @property
-    def _workspace(self) -> Workspace:
+    def _workspace(self) -> WorkspaceFolder:
         return self._step_run.workspace
 
     def __repr__(self) -> str:

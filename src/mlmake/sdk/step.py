@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from mlmake.errors import WrongValue
 from mlmake.sdk.data import InputPortBinding, Made, OutputFileDatasetConfig, PipelineOutputFileDataset
 from mlmake.sdk.dataset import AnyDataset, DatasetConsumptionConfig, PipelineDataset
 from mlmake.sdk.datastore import DataPathComputeBinding, DataReference
+from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.words import check_port
-
-if TYPE_CHECKING:
-    from mlmake.sdk.draft import Draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,25 @@ class Port:
     def made(self) -> Made | None:
         """What another step makes, if it is that."""
         return self.data if isinstance(self.data, Made) else None
+
+
+class Drafting(Protocol):
+    """What a step's table is made with."""
+
+    workspace: WorkspaceFolder
+    folder: str
+
+    def arguments(self, step: PipelineStep, given: Sequence[Any]) -> list[str]:
+        """Words of a command line, with placeholders for what is an input, output or parameter."""
+
+    def params(self, step: PipelineStep, given: Mapping[str, Any] | None) -> dict[str, str]:
+        """A step's parameters: its own name -> the key in the pipeline."""
+
+    def script(self, script: str, source_directory: str | None) -> str:
+        """A script's path in the workspace. Raises WrongValue."""
+
+    def setting(self, step: PipelineStep, compute: Any, runconfig: Any, **keys: Any) -> dict[str, Any]:
+        """The keys that say where and in what a step runs, and whether it may be reused."""
 
 
 class PipelineStep:
@@ -67,7 +84,7 @@ class PipelineStep:
         """Let it start when another step has ended, though it reads nothing of it."""
         self.run_after_steps.append(step)
 
-    def table(self, draft: Draft) -> dict[str, Any]:
+    def table(self, draft: Drafting) -> dict[str, Any]:
         """Its kind's own keys in a pipelines.toml."""
         raise NotImplementedError
 

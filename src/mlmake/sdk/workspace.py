@@ -1,133 +1,36 @@
-"""A workspace: a project's folder, with what its pipelines.toml declares and what was registered in it."""
+"""A workspace: its folder, and by name all that there is in it."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
-import tomli
-
-from mlmake.errors import ConfigError, Problem, UnknownName, UsageError, WrongValue, nearest
-from mlmake.home import Home
-from mlmake.model.project import FILE
-from mlmake.state.database import connect, explained
-from mlmake.state.registered import Entry, Registered
-
-if TYPE_CHECKING:
-    from mlmake.sdk.compute import ComputeTarget
-    from mlmake.sdk.dataset import AnyDataset
-    from mlmake.sdk.datastore import Datastore
-    from mlmake.sdk.environment import Environment
-    from mlmake.sdk.experiment import Experiment
-    from mlmake.sdk.model import Model
-    from mlmake.sdk.runs import PipelineRun, ScriptRun, StepRun
+from mlmake.errors import UnknownName, nearest
+from mlmake.sdk.compute import ComputeTarget
+from mlmake.sdk.dataset import AnyDataset, Dataset
+from mlmake.sdk.datastore import Datastore
+from mlmake.sdk.environment import Environment
+from mlmake.sdk.experiment import Experiment
+from mlmake.sdk.folder import WorkspaceFolder
+from mlmake.sdk.model import Model
+from mlmake.sdk.runs import PipelineRun, ScriptRun
+from mlmake.sdk.step_runs import StepRun
+from mlmake.services.submitted import desk
 
 T = TypeVar("T")
-DEFAULT_STORE = "workspaceblobstore"
-DEFAULT_STORES = {DEFAULT_STORE: "data", "workspacefilestore": "files"}
-"""Datastores that every workspace has, as folders of it, unless its pipelines.toml says otherwise."""
-_CONFIGS = (".azureml/config.json", "aml_config/config.json", "config.json")
-_KEYS = ("subscription_id", "resource_group", "workspace_name")
-_HEAD = """\
-# [datastores]: name = "folder or URL".  [compute.NAME]: where steps run.  [environments.NAME]: what they run in.
-[project]
-name = {name}
-"""
 
 
-class Workspace:
-    """The workspace in the folder `root`.
-
-    `subscription_id` and `resource_group` are kept for those who ask; nothing goes by them.
-    """
-
-    def __init__(
-        self,
-        subscription_id: str = "",
-        resource_group: str = "",
-        workspace_name: str = "",
-        *,
-        root: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self.root = os.path.abspath(os.fspath(root)) if root is not None else _find_root(os.getcwd())
-        self.home = Home(self.root)
-        told = _read_config(self.root)
-        self.subscription_id = subscription_id or told.get("subscription_id", "")
-        self.resource_group = resource_group or told.get("resource_group", "")
-        self._name = workspace_name or told.get("workspace_name", "")
-        self.location = "local"
-
-    @classmethod
-    def from_config(cls, path: str | os.PathLike[str] | None = None, auth: object = None) -> Workspace:
-        """The workspace at or above `path`, or the current folder: where there is a pipelines.toml or a config.json.
-
-        Raises UsageError where there is none.
-        """
-        start = os.path.abspath(os.fspath(path)) if path is not None else os.getcwd()
-        return cls(root=_find_root(start if os.path.isdir(start) else os.path.dirname(start)))
-
-    @classmethod
-    def create(
-        cls,
-        name: str,
-        auth: object = None,
-        subscription_id: str = "",
-        resource_group: str = "",
-        location: str = "",
-        *,
-        root: str | os.PathLike[str] = ".",
-        exist_ok: bool = False,
-        **ignored: object,
-    ) -> Workspace:
-        """Make a workspace in a folder, with a pipelines.toml of its own if there is none.
-
-        Raises WrongValue where there is a workspace already, unless `exist_ok`.
-        """
-        file = os.path.join(os.path.abspath(os.fspath(root)), FILE)
-        if os.path.exists(file) and not exist_ok:
-            raise WrongValue(f"{file} is there already", hint="Workspace.from_config() takes it; or say exist_ok=True")
-        if not os.path.exists(file):
-            os.makedirs(os.path.dirname(file), exist_ok=True)
-            with open(file, "w", encoding="utf-8") as handle:
-                handle.write(_HEAD.format(name=json.dumps(name)))
-        return cls(subscription_id, resource_group, name, root=root)
-
-    @classmethod
-    def get(cls, name: str = "", subscription_id: str = "", resource_group: str = "", **ignored: object) -> Workspace:
-        """The workspace around the current folder."""
-        return cls(subscription_id, resource_group, name)
-
-    @property
-    def name(self) -> str:
-        return self._name or str(self.declared.get("project", {}).get("name", "")) or os.path.basename(self.root)
-
-    def write_config(self, path: str | None = None, file_name: str = "config.json") -> None:
-        """Write `.azureml/config.json`, for scripts that ask for it."""
-        file = os.path.join(path or self.root, ".azureml", file_name)
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        values = (self.subscription_id, self.resource_group, self.name)
-        with open(file, "w", encoding="utf-8") as handle:
-            json.dump(dict(zip(_KEYS, values, strict=True)), handle, indent=4)
-
-    # What it holds.
+class Workspace(WorkspaceFolder):
+    """A workspace: `from_config` finds it, `create` makes it."""
 
     @property
     def datastores(self) -> dict[str, Datastore]:
         """Every datastore by name."""
-        from mlmake.sdk.datastore import Datastore
-
         return _Known("datastore", {name: Datastore(self, name) for name in self.store_tables()})
 
     def get_default_datastore(self) -> Datastore:
         """The datastore for what names none."""
-        from mlmake.sdk.datastore import Datastore
-
-        chosen = self.entry("setting", "default datastore")
-        return Datastore(self, chosen.body["name"] if chosen else DEFAULT_STORE)
+        return Datastore(self, self.default_store)
 
     def set_default_datastore(self, name: str) -> None:
         """Make another datastore the default. Raises UnknownName."""
@@ -137,113 +40,41 @@ class Workspace:
     @property
     def compute_targets(self) -> dict[str, ComputeTarget]:
         """Every compute target by name."""
-        from mlmake.sdk.compute import ComputeTarget
-
         return _Known("compute target", {name: ComputeTarget(self, name) for name in self.compute_tables()})
 
     @property
     def experiments(self) -> dict[str, Experiment]:
         """Every experiment that something was submitted to."""
-        from mlmake.sdk.experiment import Experiment
-
         return {each.name: each for each in Experiment.list(self)}
 
     @property
     def datasets(self) -> dict[str, AnyDataset]:
         """The newest version of every registered dataset."""
-        from mlmake.sdk.dataset import Dataset
-
         return _Known("dataset", Dataset.get_all(self))
 
     @property
     def environments(self) -> dict[str, Environment]:
         """The newest version of every environment, those of pipelines.toml included."""
-        from mlmake.sdk.environment import Environment
-
         return _Known("environment", Environment.list(self))
 
     @property
     def models(self) -> dict[str, Model]:
         """The newest version of every registered model."""
-        from mlmake.sdk.model import Model
-
         return {each.name: each for each in Model.list(self, latest=True)}
 
     def get_run(self, run_id: str) -> PipelineRun | StepRun | ScriptRun:
         """A run by its id: of a pipeline, or of a step of one. Raises UnknownName."""
-        from mlmake.sdk.runs import run_of
-
-        return run_of(self, run_id)
-
-    # What the rest of the SDK asks.
-
-    @cached_property
-    def declared(self) -> Mapping[str, Any]:
-        """What stands in pipelines.toml; nothing where there is none. Raises ConfigError."""
-        try:
-            with open(os.path.join(self.root, FILE), "rb") as file:
-                return tomli.load(file)
-        except FileNotFoundError:
-            return {}
-        except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(FILE, [Problem("", str(error))]) from None
-
-    def store_tables(self) -> dict[str, Any]:
-        """Every datastore as pipelines.toml would declare it."""
-        registered = {name: each.body["table"] for name, each in self.entries("datastore").items()}
-        return {**DEFAULT_STORES, **registered, **self.declared.get("datastores", {})}
-
-    def compute_tables(self) -> dict[str, Any]:
-        """Every compute target, in the same way."""
-        registered = {name: each.body["table"] for name, each in self.entries("compute").items()}
-        return {"local": {}, **registered, **self.declared.get("compute", {})}
-
-    def register(self, kind: str, name: str, body: Mapping[str, Any], *, is_new: bool = True) -> Entry:
-        """Keep a thing under a name, as a new version or over the newest."""
-        with self._registered(kind) as registered:
-            return registered.put(name, body, is_new=is_new)
-
-    def entry(self, kind: str, name: str, version: int | None = None) -> Entry | None:
-        """A version of what was registered, or the newest."""
-        with self._registered(kind) as registered:
-            return registered.get(name, version)
-
-    def entries(self, kind: str) -> dict[str, Entry]:
-        """The newest version of each thing of a kind."""
-        with self._registered(kind) as registered:
-            return registered.newest()
-
-    def versions(self, kind: str, name: str) -> list[Entry]:
-        """All versions, the newest first."""
-        with self._registered(kind) as registered:
-            return registered.versions(name)
-
-    def unregister(self, kind: str, name: str, version: int | None = None) -> None:
-        """Forget a version, or all."""
-        with self._registered(kind) as registered:
-            registered.remove(name, version)
-
-    def inside(self, path: str | os.PathLike[str], what: str) -> str:
-        """A path of this machine relative to the root. Raises WrongValue where it lies elsewhere."""
-        full = os.path.abspath(os.fspath(path))
-        relative = os.path.relpath(full, self.root)
-        if relative.startswith(".."):
-            raise WrongValue(
-                f"{what} {full} lies outside of the workspace {self.root}", hint="move it into the workspace"
-            )
-        return relative
-
-    @contextmanager
-    def _registered(self, kind: str) -> Iterator[Registered]:
-        connection = connect(self.home, create=True)
-        try:
-            with explained(self.home):
-                yield Registered(connection, kind)
-        finally:
-            connection.close()
-
-    def __repr__(self) -> str:
-        return f"Workspace({self.name!r}, root={self.root!r})"
+        own, _, step = run_id.partition(".")
+        found = desk.look(self.home, own)
+        experiment = Experiment(self, found.experiment)
+        if found.asked.kind == "script":
+            return ScriptRun(experiment, own)
+        run = PipelineRun(experiment, own)
+        if not step:
+            return run
+        if step not in found.asked.names:
+            raise UnknownName(f"run {own} has no step {step!r}")
+        return StepRun(run, step, found.asked.names[step])
 
 
 class _Known(dict[str, T]):
@@ -257,33 +88,3 @@ class _Known(dict[str, T]):
         near = nearest(name, self)
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(self) or 'none'}"
         raise UnknownName(f"no {self._what} {name!r} in this workspace", hint=hint)
-
-
-def _find_root(start: str) -> str:
-    folder = start
-    while not _is_root(folder):
-        above = os.path.dirname(folder)
-        if above == folder:
-            raise UsageError(
-                f"no workspace in {start} or any folder above it: no {FILE}, no config.json",
-                hint="Workspace.create('name') makes one in the current folder",
-            )
-        folder = above
-    return folder
-
-
-def _is_root(folder: str) -> bool:
-    return os.path.exists(os.path.join(folder, FILE)) or bool(_read_config(folder))
-
-
-def _read_config(folder: str) -> dict[str, str]:
-    """What the first config.json of a folder says that names a workspace."""
-    for name in _CONFIGS:
-        try:
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                told = json.load(file)
-        except (OSError, ValueError):
-            continue
-        if isinstance(told, dict) and "workspace_name" in told:
-            return {key: str(value) for key, value in told.items()}
-    return {}

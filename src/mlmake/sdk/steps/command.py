@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from mlmake.errors import WrongValue
-from mlmake.sdk.draft import Draft
 from mlmake.sdk.environment import ScriptRunConfig
-from mlmake.sdk.step import PipelineStep
+from mlmake.sdk.step import Drafting, PipelineStep
 
 _WORD = re.compile(r"[\w./-]+")
 
@@ -52,7 +51,7 @@ class CommandStep(PipelineStep):
         self.allow_reuse = allow_reuse
         self.version = version
 
-    def _with_paths(self, text: str, draft: Draft) -> str:
+    def _with_paths(self, text: str, draft: Drafting) -> str:
         """Words that name files of the source directory, by the paths that these have in the workspace."""
         folder = os.path.join(draft.folder, self.source_directory or "")
 
@@ -62,7 +61,7 @@ class CommandStep(PipelineStep):
 
         return _WORD.sub(placed, text) if self.source_directory else text
 
-    def table(self, draft: Draft) -> dict[str, Any]:
+    def table(self, draft: Drafting) -> dict[str, Any]:
         words = draft.arguments(self, self.arguments)
         return {
             "command": " ".join(self._with_paths(word, draft) for word in words),

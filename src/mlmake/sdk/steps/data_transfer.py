@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from mlmake.errors import WrongValue
 from mlmake.sdk.data import Made, PipelineData
 from mlmake.sdk.datastore import DataReference
-from mlmake.sdk.draft import Draft
-from mlmake.sdk.step import PipelineStep, port_of
+from mlmake.sdk.step import Drafting, PipelineStep, port_of
 
 
 class DataTransferStep(PipelineStep):
@@ -46,7 +45,7 @@ class DataTransferStep(PipelineStep):
         """What stands at the destination, for other steps to read."""
         return self._output
 
-    def table(self, draft: Draft) -> dict[str, Any]:
+    def table(self, draft: Drafting) -> dict[str, Any]:
         return {"kind": "transfer", **({} if self.allow_reuse else {"reuse": False})}
 
 

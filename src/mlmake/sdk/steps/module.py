@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from mlmake.errors import UnknownName, WrongValue
 from mlmake.sdk.data import InputPortBinding, Made
-from mlmake.sdk.draft import Draft
 from mlmake.sdk.module import Module, ModuleVersion
-from mlmake.sdk.step import PipelineStep, port_of
+from mlmake.sdk.step import Drafting, PipelineStep, port_of
 
 
 class ModuleStep(PipelineStep):
@@ -56,7 +55,7 @@ class ModuleStep(PipelineStep):
         assert self._module is not None, "one of the two was given"
         return self._module.resolve(self._version)
 
-    def table(self, draft: Draft) -> dict[str, Any]:
+    def table(self, draft: Drafting) -> dict[str, Any]:
         body = self.resolved().body
         own = None if self._has_arguments else body["arguments"]
         return {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from mlmake.sdk.draft import Draft
-from mlmake.sdk.step import PipelineStep
+from mlmake.sdk.step import Drafting, PipelineStep
 
 
 class PythonScriptStep(PipelineStep):
@@ -44,7 +43,7 @@ class PythonScriptStep(PipelineStep):
         self.allow_reuse = allow_reuse
         self.version = version
 
-    def table(self, draft: Draft) -> dict[str, Any]:
+    def table(self, draft: Drafting) -> dict[str, Any]:
         return {
             "script": draft.script(self.script_name, self.source_directory),
             "args": draft.arguments(self, self.arguments),
