@@ -21,19 +21,19 @@ class Submissions:
     """The submissions of a project; every method is a transaction of its own."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def add(self, submission: Submission, steps: Iterable[str]) -> int:
         """Write a new one with its steps; its number."""
         row = (submission.id, submission.experiment, submission.status.value, None, time.time())
         asked, tags = json.dumps(asdict(submission.asked)), json.dumps(dict(submission.tags))
-        with transaction(self._connection):
-            cursor = self._connection.execute(
+        with transaction(self.connection):
+            cursor = self.connection.execute(
                 "INSERT INTO submissions (id, experiment, status, run, created, message, tags, asked) "
                 "VALUES (?, ?, ?, ?, ?, '', ?, ?)",
                 (*row, tags, asked),
             )
-            self._connection.executemany(
+            self.connection.executemany(
                 f"INSERT INTO submitted_steps (submission, {_STEP}) VALUES (?, ?, ?, NULL, 0, NULL, NULL, '', '')",
                 ((submission.id, step, Status.NOT_STARTED.value) for step in steps),
             )
@@ -53,7 +53,7 @@ class Submissions:
 
     def experiments(self) -> list[str]:
         """The names of all experiments, the first one first."""
-        rows = self._connection.execute("SELECT experiment FROM submissions GROUP BY experiment ORDER BY MIN(number)")
+        rows = self.connection.execute("SELECT experiment FROM submissions GROUP BY experiment ORDER BY MIN(number)")
         return [str(name) for (name,) in rows]
 
     def begin(self, id: str) -> None:
@@ -78,37 +78,37 @@ class Submissions:
 
     def tag(self, id: str, tags: Mapping[str, str | None], gone: Iterable[str] = ()) -> None:
         """Put tags, and take others away."""
-        with transaction(self._connection):
-            row = self._connection.execute("SELECT tags FROM submissions WHERE id = ?", (id,)).fetchone()
+        with transaction(self.connection):
+            row = self.connection.execute("SELECT tags FROM submissions WHERE id = ?", (id,)).fetchone()
             if row:
                 left = {key: value for key, value in {**json.loads(row[0]), **tags}.items() if key not in set(gone)}
-                self._connection.execute("UPDATE submissions SET tags = ? WHERE id = ?", (json.dumps(left), id))
+                self.connection.execute("UPDATE submissions SET tags = ? WHERE id = ?", (json.dumps(left), id))
 
     def put_steps(self, id: str, steps: Iterable[SubmittedStep]) -> None:
         """Write how steps stand, over what was known of them."""
         marks = ", ".join("?" * 9)
-        with transaction(self._connection):
-            self._connection.executemany(
+        with transaction(self.connection):
+            self.connection.executemany(
                 f"INSERT OR REPLACE INTO submitted_steps (submission, {_STEP}) VALUES ({marks})",
                 ((id, *_values(step)) for step in steps),
             )
 
     def steps(self, id: str) -> list[SubmittedStep]:
         """Every step of one."""
-        rows = self._connection.execute(f"SELECT {_STEP} FROM submitted_steps WHERE submission = ?", (id,))
+        rows = self.connection.execute(f"SELECT {_STEP} FROM submitted_steps WHERE submission = ?", (id,))
         return [_step(row) for row in rows]
 
     def _update(self, what: str, id: str, values: Sequence[Any], also: str = "") -> int:
-        with transaction(self._connection):
-            done = self._connection.execute(f"UPDATE submissions SET {what} WHERE id = ? {also}", (*values, id))
+        with transaction(self.connection):
+            done = self.connection.execute(f"UPDATE submissions SET {what} WHERE id = ? {also}", (*values, id))
         return done.rowcount
 
     def _read(self, where: str, values: Sequence[Any]) -> list[Submission]:
-        rows = self._connection.execute(f"SELECT {_ROW} FROM submissions {where}", values)
+        rows = self.connection.execute(f"SELECT {_ROW} FROM submissions {where}", values)
         try:
             return [_submission(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
-            raise misread(self._connection, error) from error
+            raise misread(self.connection, error) from error
 
 
 def _submission(row: Sequence[Any]) -> Submission:

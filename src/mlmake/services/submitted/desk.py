@@ -27,7 +27,7 @@ from mlmake.state.submissions import Submissions
 _WORKER = "mlmake.services.submitted.worker"
 _IN_THE_BACKGROUND = 'log="$1"; shift; "$@" </dev/null >>"$log" 2>&1 &'
 _MOST_STARTS = 3
-_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.2
 """Seconds between two looks of one who waits."""
 
 

@@ -17,6 +17,7 @@ from mlmake.model.submission import Status, Submission
 from mlmake.services.submitted.desk import close_steps, opened
 from mlmake.services.submitted.notes import Notes
 from mlmake.services.submitted.place import Place
+from mlmake.state.registered import Registered
 from mlmake.state.submissions import Submissions
 
 
@@ -53,6 +54,7 @@ def _work(
         return None, ""
     summary = build(project, _request(found, project, submissions), notes)
     print(summary, flush=True)
+    _register(found, submissions)
     return _outcome(summary, notes)
 
 
@@ -69,6 +71,18 @@ def _request(found: Submission, project: Project, submissions: Submissions) -> R
         folder=project.root,
         told={"MLMAKE_PIPELINE_RUN": found.id, "MLMAKE_EXPERIMENT": found.experiment},
     )
+
+
+def _register(found: Submission, submissions: Submissions) -> None:
+    """Register what steps that ended well were to register, unless the newest version says the same."""
+    ended = {each.step for each in submissions.steps(found.id) if each.status is Status.FINISHED}
+    datasets = Registered(submissions.connection, "dataset")
+    for each in found.asked.registers:
+        told = {"description": each["description"], "tags": each["tags"]}
+        body = {"kind": "file", "paths": [each["path"]], "how": {}, **told}
+        newest = datasets.get(each["name"])
+        if each["step"] in ended and (newest is None or newest.body != body):
+            datasets.put(each["name"], body)
 
 
 def _outcome(summary: Summary, notes: Notes) -> tuple[Status | None, str]:
