@@ -86,7 +86,8 @@ NAMES = [
     "Workspace",
 ]
 PACKAGES = {
-    "core": "ComputeTarget Dataset Datastore Environment Experiment Model Run RunConfiguration ScriptRunConfig Workspace",
+    "core": "ComputeTarget Dataset Datastore Environment Experiment Model Run RunConfiguration ScriptRunConfig "
+    "Workspace",
     "core.compute": "AmlCompute ComputeTarget ComputeTargetException RemoteCompute",
     "core.runconfig": "DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE RunConfiguration",
     "core.conda_dependencies": "CondaDependencies",

@@ -15,6 +15,7 @@ from mlmake.engine.attempt import (
     Queued,
     Remaining,
     Result,
+    bring_kept,
     deadline,
     describe_exit,
     discarded,
@@ -327,7 +328,7 @@ class Jobs:
         elif finished.problem:
             self._settling.failed(attempt, finished.problem, finished.exit_code)
         elif finished.exit_code != 0:
-            self._settling.failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
+            self._failed(attempt, finished.exit_code)
         elif attempt.target.is_here and (problem := unwritten(attempt)):
             self._settling.failed(attempt, problem, 0)
         else:
@@ -335,6 +336,13 @@ class Jobs:
                 self._start_ready()  # the next one runs while this one is settled
             self._settling.look(attempt, attempt.target.is_here and is_small(attempt.stage))
             self._tell_started()
+
+    def _failed(self, attempt: Attempt, code: int) -> None:
+        if attempt.target.is_here:
+            self._settling.failed(attempt, describe_exit(code), code)
+            return
+        then = partial(self._settling.failed, attempt, describe_exit(code), code)
+        self._apart.do(partial(bring_kept, attempt), lambda _: then(), is_slow=True)
 
     def _is_next_known(self, ended: Queued) -> bool:
         """Whether what waits is as urgent as all that comes after a step, and no failure stands in its way."""
