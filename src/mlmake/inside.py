@@ -12,9 +12,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -25,6 +27,9 @@ LOG = "log.jsonl"
 FILES = "files"
 OUTPUTS = "outputs"
 """What stands in the folder that a step's run keeps: what was logged, what was uploaded, `./outputs`."""
+_KEY = re.compile(r"([^{}]*)(?:\{(\w+)(?::([^{}]*))?\})?")
+_DATES = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
+_DATE = re.compile("yyyy|MM|dd|HH|mm|ss|.")
 _FORMATS = {"delimited": "read_csv", "parquet": "read_parquet", "json_lines": "read_json"}
 
 
@@ -184,16 +189,48 @@ class Table:
         self.paths = paths
         self._reader = reader
         self._options = dict(options or {})
+        self._partition = self._options.pop("partition_format", "")
 
     def to_pandas_dataframe(self) -> Any:
         """All files, one after the other, as one frame of pandas."""
         pandas = cast("Any", __import__("pandas"))
-        frames = [getattr(pandas, self._reader_of(path))(path, **self._options) for path in self.paths]
+        frames = [self._frame(pandas, path) for path in self.paths]
         return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
+
+    def _frame(self, pandas: Any, path: str) -> Any:
+        frame = getattr(pandas, self._reader_of(path))(path, **self._options)
+        return frame.assign(**partition(path, self._partition)) if self._partition else frame
 
     def _reader_of(self, path: str) -> str:
         by_name = {".parquet": "parquet", ".jsonl": "json_lines"}.get(os.path.splitext(path)[1], "delimited")
         return _FORMATS[self._reader or by_name]
+
+
+def partition(path: str, format: str) -> dict[str, Any]:
+    """What a path says of its file: `{year}/{day:yyyy-MM-dd}/x.csv` reads text and dates off its end.
+
+    Raises ValueError for a path that is not of this form.
+    """
+    keys: dict[str, str] = {}
+    pattern = ""
+    for text, name, dates in _KEY.findall(format):
+        pattern += re.escape(text)
+        if name:
+            keys[name] = "".join(_DATES.get(part, part) for part in _DATE.findall(dates))
+            pattern += "(?P<{}>{})".format(name, _DATE.sub(lambda m: _digits(m[0]), dates) if dates else "[^/]+")
+    found = re.search(pattern + r"\Z", path)
+    if found is None:
+        raise ValueError(f"{path} is not of the form {format}")
+    return {name: datetime.strptime(found[name], how) if how else found[name] for name, how in keys.items()}
+
+
+def partition_keys(format: str) -> list[str]:
+    """The names in such a form."""
+    return [name for _, name, _ in _KEY.findall(format) if name]
+
+
+def _digits(part: str) -> str:
+    return r"\d" * len(part) if part in _DATES else re.escape(part)
 
 
 class _Named:

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import datetime
+
 import pytest
-from workspaces import copy, workspace
 
 from mlmake.config.load import load, parse
-from mlmake.errors import NotYetError, UnknownName, WrongValue
+from mlmake.errors import NotYetError, UnknownName, UsageError, WrongValue
 from mlmake.sdk import (
+    AmlCompute,
     CommandStep,
+    ComputeTarget,
+    ComputeTargetException,
+    CondaDependencies,
     DataPath,
     DataPathComputeBinding,
     DataReference,
     Dataset,
     Datastore,
     DataTransferStep,
+    Environment,
+    Estimator,
+    EstimatorStep,
     HyperDriveStep,
     OutputFileDatasetConfig,
     Pipeline,
     PipelineData,
     PipelineParameter,
     PythonScriptStep,
+    RemoteCompute,
+    RunConfiguration,
     StepSequence,
     UserErrorException,
     Workspace,
 )
 from mlmake.state.declared import declared_facts
 from projects import Folder
+from workspaces import copy, workspace
 
 
 def chain(ws: Workspace) -> tuple[PythonScriptStep, PythonScriptStep, PipelineData]:
@@ -180,6 +192,9 @@ def test_names_of_steps_and_outputs(place: Folder) -> None:
     steps = [copy(made), copy(PipelineData("x")), copy(PipelineData("y"), reads=made, name="Fit it")]
     project = Pipeline(ws, steps, name="p").project()
     assert [step.name for step in project.steps.values()] == ["join", "join-2", "Fit_it"]
+    another = Pipeline(ws, [copy(PipelineData("first")), *steps], name="p").project()
+    (moved,) = (step for step in another.steps.values() if step.name == "join-2")
+    assert moved.outputs[0].location.text == "workspaceblobstore://azureml/join/x", "a number is no part of the key"
     assert [output.location.text for step in project.steps.values() for output in step.outputs] == [
         "workspaceblobstore://azureml/join/x",
         "workspaceblobstore://azureml/join-2/x",
@@ -268,3 +283,89 @@ def test_other_kinds_of_steps(place: Folder) -> None:
     assert fitting.name == "python"
     assert fitting.spec.kind.words() == ("python src/fit.py --data {inputs.b} --to {outputs.model}",)
     assert fitting.outputs[0].location.text == "workspaceblobstore://models/python/model/"
+
+
+def test_partitions(place: Folder) -> None:
+    ws = workspace(
+        place, {f"data/sales/{year}/{month}/x.csv": f"n\n{month}\n" for year in (2020, 2021) for month in "12"}
+    )
+    store = ws.get_default_datastore()
+    files = Dataset.File.from_files((store, "sales/**"), partition_format="{year:yyyy}/{month}/x.csv")
+    assert files.partition_keys == ["year", "month"]
+    assert files.get_partition_key_values(["month"]) == [{"month": "1"}, {"month": "2"}]
+    assert files.get_partition_key_values()[-1] == {"year": datetime(2021, 1, 1), "month": "2"}
+    with pytest.raises(ValueError, match="is not of the form"):
+        Dataset.File.from_files((store, "sales/**"), partition_format="{a}.txt").get_partition_key_values()
+
+
+def test_environments_as_tables(place: Folder) -> None:
+    ws = workspace(place, {"req.txt": "", "env.yml": ""})
+    packages = CondaDependencies.create(pip_packages=["a==1"], python_version="3.11.4")
+    config = RunConfiguration(conda_dependencies=packages)
+    config.environment_variables = {"MODE": "fast"}
+    estimator = Estimator("src", entry_script="fit.py", pip_packages=["a==2"])
+    place.write({"src/fit.py": ""})
+    steps = [
+        PythonScriptStep("join.py", runconfig=config),
+        EstimatorStep(estimator=estimator, estimator_entry_script_arguments=[]),
+        PythonScriptStep("gated.py"),
+    ]
+    pipeline = Pipeline(ws, steps, name="p")
+    document, draft = pipeline.document({}, "p")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    ours, theirs = document["environments"].values()
+    assert ours == {"python": "3.11", "packages": ["a==1"], "variables": ["MODE"]}
+    assert theirs == {"python": python, "packages": ["a==2"]}
+    assert draft.variables == {"MODE": "fast"}
+    names = [step.spec.environment for step in pipeline.project().steps.values()]
+    assert names == [*document["environments"], "system"]
+    assert [*Pipeline(ws, steps[1]).document({}, "p")[0]["environments"]] == [names[1]], "its name stays"
+    config = RunConfiguration()
+    config.environment_variables = {"MODE": "slow"}
+    (step,) = Pipeline(ws, PythonScriptStep("join.py", runconfig=config)).project().steps.values()
+    assert [param.name for param in step.params] == ["env.MODE"]
+    assert "slow" not in str(step)
+
+    conda = Environment("own")
+    conda.python.conda_dependencies = CondaDependencies.create(pip_packages=["x"], conda_packages=["b"])
+    assert conda.table(ws, "local") == {"conda": "environments/own.yml"}
+    assert "  - b\n" in place.read("environments/own.yml")
+    assert Environment.from_pip_requirements("r", "req.txt").register(ws).version == "1"
+    assert ws.environments["r"].table(ws, "local") == {"python": python, "requirements": "req.txt"}
+    assert Environment.from_docker_image("i", "deb:1").table(ws, "docker") == {"image": "deb:1"}
+
+
+def test_stores_and_targets(place: Folder) -> None:
+    ws = workspace(place, {"mine/a/b.txt": "b"})
+    store = Datastore.register(ws, "lake", "lake")
+    assert store.upload("mine", "up").texts() == ("lake://up",)
+    assert place.read("lake/up/a/b.txt") == "b"
+    assert store.download("down", prefix="up/a") == 1
+    assert place.read("down/up/a/b.txt") == "b"
+    ws.set_default_datastore("lake")
+    assert ws.get_default_datastore().name == "lake"
+    with pytest.raises(ComputeTargetException):
+        ComputeTarget(ws, "cpu")
+    ComputeTarget.create(ws, "cpu", AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=4))
+    far = RemoteCompute.attach_configuration(username="me", address="box", ssh_port=2222, private_key_file="key")
+    ComputeTarget.attach(ws, "far", far)
+    assert {name: each.type for name, each in ws.compute_targets.items()} == {
+        "local": "local",
+        "cpu": "local",
+        "far": "ssh",
+    }
+    (step,) = Pipeline(ws, [PythonScriptStep("join.py", compute_target="far")]).project().steps.values()
+    assert step.spec.compute == "far"
+
+
+def test_a_workspace_is_found(place: Folder) -> None:
+    with pytest.raises(UsageError, match="no workspace in"):
+        Workspace.from_config()
+    place.write({".azureml/config.json": '{"subscription_id": "s", "resource_group": "g", "workspace_name": "old"}'})
+    place.write({"deep/in/x": ""})
+    found = Workspace.from_config(place.root / "deep" / "in")
+    assert (found.name, found.subscription_id, found.root) == ("old", "s", str(place.root))
+    made = Workspace.create("new", root="other")
+    assert (made.name, Workspace.from_config("other").name) == ("new", "new")
+    with pytest.raises(ValueError, match="is there already"):
+        Workspace.create("new", root="other")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from workspaces import copy, ran, worker_of, workspace
 
 from mlmake.errors import RunFailed, UnknownName
 from mlmake.inside import Run
@@ -35,6 +34,7 @@ from mlmake.sdk import (
 from mlmake.sdk.runs import PipelineRun
 from mlmake.services.submitted import desk
 from projects import Folder, kill, until
+from workspaces import copy, ran, worker_of, workspace
 
 SNIPPET = """
 from mlmake.core import Datastore, Experiment, Workspace
@@ -197,7 +197,10 @@ def test_what_a_step_logs_is_kept(place: Folder) -> None:
     with desk.history(ws.home) as runs:
         assert [each.metrics for each in runs.steps_of(1)] == [LOGGED]
     model = Model.register(ws, "got.pkl", "fitted", tags={"a": "b"})
-    assert (model.id, Model.register(ws, "got.pkl", "fitted").version) == ("fitted:1", 2)
+    assert (model.id, logged.register_model("fitted", "outputs/model.pkl").version) == ("fitted:1", 2)
+    assert ws.models["fitted"].run_id == logged.id
+    experiment.tag("team", "blue")
+    assert ws.experiments["e"].tags == {"team": "blue"}
     assert Path(Model(ws, "fitted", version=1).download("models")).read_text() == "fitted"
 
 
@@ -239,6 +242,11 @@ def test_a_run_is_cancelled(place: Folder) -> None:
     until(lambda: place.has("gate.started"))
     assert run.get_status() == "Running"
     assert run.wait_for_completion(show_output=False, timeout_seconds=0.05) == "Running"
+    other = Experiment(ws, "e").submit(Pipeline(ws, [gated("other")]))
+    until(lambda: "waits for another build" in other.get_all_logs())
+    assert other.get_status() == "NotStarted"
+    other.cancel()
+    done(other, "Canceled")
     run.cancel()
     done(run, "Canceled")
     (step,) = run.get_steps()

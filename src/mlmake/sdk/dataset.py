@@ -73,6 +73,21 @@ class AnyDataset:
             newest = workspace.register("dataset", name, body)
         return self._told(newest, workspace)
 
+    @property
+    def partition_keys(self) -> list[str]:
+        """The names in its `partition_format`."""
+        return inside.partition_keys(self.how.get("partition_format", ""))
+
+    def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """What its files' paths say, each once. Raises WrongValue for a path of another form."""
+        names = partition_keys or self.partition_keys
+        try:
+            told = [inside.partition(file, self.how["partition_format"]) for file in self._files()] if names else []
+        except ValueError as error:
+            raise WrongValue(str(error)) from None
+        found = {tuple(each[name] for name in names): None for each in told}
+        return [dict(zip(names, values, strict=True)) for values in found]
+
     def unregister_all_versions(self) -> None:
         """Forget its name."""
         if self._workspace and self.name:
@@ -236,11 +251,13 @@ class _Tables:
         how |= {"header": None} if header is False else {}
         how |= {"dtype": "str"} if not infer_column_types else {}
         how |= {"keep_default_na": False} if empty_as_string else {}
+        how |= {"partition_format": partition_format} if partition_format else {}
         return TabularDataset(texts, workspace, how)
 
-    def from_parquet_files(self, path: Paths, **ignored: object) -> TabularDataset:
+    def from_parquet_files(self, path: Paths, partition_format: str | None = None, **ignored: object) -> TabularDataset:
         """Tables in Parquet files."""
-        return TabularDataset(*_texts(path), {"format": "parquet"})
+        how = {"partition_format": partition_format} if partition_format else {}
+        return TabularDataset(*_texts(path), {"format": "parquet", **how})
 
     def from_json_lines_files(self, path: Paths, **ignored: object) -> TabularDataset:
         """Tables with a JSON object a line."""

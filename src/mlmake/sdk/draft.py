@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,10 +47,12 @@ class Draft:
         self.names: dict[PipelineStep, str] = {}
         for step in steps:
             self.names[step] = table_name(step.name, self.names.values())
+        self._places: dict[str, Made] = {}
         self.parameters: dict[str, PipelineParameter] = {}
         self._params: dict[str, Any] = {}
         self._own: dict[str, dict[str, Any]] = {}
         self._environments: dict[str, dict[str, Any]] = {}
+        self._counts: dict[PipelineStep, dict[str, str]] = {}
         self.variables: dict[str, str] = {}
 
     def document(self, name: str, description: str) -> dict[str, Any]:
@@ -99,7 +102,7 @@ class Draft:
         own = step.table(self)
         inputs = {name: self._reads(port) for name, port in step.ports.items()}
         outputs = {name: self._place(step, made) for name, made in step.made.items()}
-        params = {**self._tables_read(step), **own.pop("params", {})}
+        params = {**self._tables_read(step), **self._counts.get(step, {}), **own.pop("params", {})}
         after = [self.names[each] for each in dict.fromkeys([*step.run_after_steps, *self._after.get(step, ())])]
         table = {**own, "inputs": inputs, "outputs": outputs, "params": params, "after": after}
         return {key: value for key, value in table.items() if value or key == "args"}
@@ -122,7 +125,12 @@ class Draft:
 
     def _place(self, step: PipelineStep, made: Made) -> str:
         """Where an output stands: the same place in every run, as a place is a fact."""
-        name = self.names[step]
+        places = [self._place_under(name, made) for name in (table_name(step.name), self.names[step])]
+        found = next((text for text in places if self._places.get(text, made) is made), places[-1])
+        self._places[found] = made
+        return found
+
+    def _place_under(self, name: str, made: Made) -> str:
         store, path = made.destination or (made.datastore or self._store, f"{OUTPUTS}/{name}/{made.output_name}")
         filled = path.replace("{run-id}", name).replace("{output-name}", made.output_name)
         return text_of(store, filled.rstrip("/") + ("/" if made.is_directory else ""))
@@ -198,7 +206,7 @@ class Draft:
         """The keys that say where and in what a step runs, and those given that say something."""
         config = runconfig.run_config if isinstance(runconfig, ScriptRunConfig) else runconfig
         target = self._compute(compute or (config.target if isinstance(config, RunConfiguration) else None))
-        found = {"compute": target, "environment": self._environment(config, target)}
+        found = {"compute": target, "environment": self._environment(step, config, target)}
         found |= {"reuse": keys.get("allow_reuse", True), "version": keys.get("version") or ""}
         usual = {"compute": "local", "environment": "system", "reuse": True, "version": ""}
         return {key: value for key, value in found.items() if value != usual[key]}
@@ -208,39 +216,50 @@ class Draft:
         name = getattr(name, "name", name) or "local"
         return ComputeTarget(self.workspace, str(name)).name
 
-    def _environment(self, config: RunConfiguration | None, compute: str) -> str:
+    def _environment(self, step: PipelineStep, config: RunConfiguration | None, compute: str) -> str:
         environment = config.environment if config is not None else None
-        if environment is None:
+        if config is None or environment is None:
             return "system"
-        for name, value in {
-            **environment.environment_variables,
-            **(config.environment_variables if config else {}),
-        }.items():
+        variables = {**environment.environment_variables, **config.environment_variables}
+        for name, value in variables.items():
             if self.variables.setdefault(name, str(value)) != str(value):
                 raise NotYetError(f"environment variable {name} has two values in one pipeline")
         table = environment.table(self.workspace, self._kind_of(compute))
         if table is None:
+            self._note_variables(step, variables, compute)
             return "system"
+        if variables:
+            table = {**table, "variables": [*dict.fromkeys([*table.get("variables", ()), *variables])]}
         return self._named_environment(environment, table)
+
+    def _note_variables(self, step: PipelineStep, variables: Mapping[str, Any], compute: str) -> None:
+        """Let variables count where no environment hands them over: by their digests, as they may be secrets."""
+        if variables and self._kind_of(compute) != "local":
+            raise NotYetError(
+                f"step {step.name}: environment variables reach {compute} with an environment only",
+                hint="give its Environment packages, or an image",
+            )
+        for name, value in variables.items():
+            digest = hashlib.sha256(str(value).encode()).hexdigest()[:16]
+            self._counts.setdefault(step, {})[f"env.{name}"] = self._own_param(step, f"env-{name}", digest)
 
     def _kind_of(self, compute: str) -> str:
         table = self.workspace.compute_tables().get(compute, {})
         return str(table.get("kind", "local"))
 
     def _named_environment(self, environment: Environment, table: dict[str, Any]) -> str:
+        """Its own name or, where it has none or that is another's, one by what is in it: a name is part of a fact."""
         declared = self.workspace.declared.get("environments", {})
-        name = table_name(environment.name)
-        known = {**declared, **self._environments}
-        number = 1
-        while known.get(name, table) != table:
-            number += 1
-            name = f"{table_name(environment.name)}-{number}"
+        name = table_name(environment.name or "python")
+        if not environment.name or {**declared, **self._environments}.get(name, table) != table:
+            name += f"-{hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:8]}"
         if name not in declared:
             self._environments[name] = table
         return name
 
     def _own_param(self, step: PipelineStep, name: str, value: Any) -> str:
-        """A parameter of one step alone, under its table's name; gives the key."""
-        table = self.names[step]
-        self._own.setdefault(table, {})[name] = value
+        """A parameter of one step alone, under its name, or its table's where that is taken; gives the key."""
+        for table in (table_name(step.name), self.names[step]):
+            if self._own.setdefault(table, {}).setdefault(name, value) == value:
+                break
         return f"steps.{table}.{name}"

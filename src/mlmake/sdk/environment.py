@@ -188,7 +188,7 @@ class Environment:
         return {"conda": self._conda_file(workspace)}
 
     def _conda_file(self, workspace: WorkspaceFolder) -> str:
-        place = os.path.join(_FOLDER, re.sub(r"[^\w-]+", "_", self.name) + ".yml")
+        place = os.path.join(_FOLDER, re.sub(r"[^\w-]+", "_", self.name or "python") + ".yml")
         full = os.path.join(workspace.root, place)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         self.python.conda_dependencies.save(full)
@@ -213,7 +213,7 @@ class RunConfiguration:
         self.script = script
         self.arguments = list(arguments or [])
         self.target: Any = None
-        self.environment: Environment | None = Environment("python")
+        self.environment: Environment | None = Environment("")
         self.environment_variables: dict[str, str] = {}
         self.docker = self.environment.docker
         self.node_count = 1

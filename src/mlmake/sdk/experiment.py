@@ -36,6 +36,20 @@ class Experiment(ExperimentName):
         with desk.opened(workspace.home) as submissions:
             return [Experiment(workspace, name) for name in submissions.experiments()]
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its own tags."""
+        entry = self.workspace.entry("experiment", self.name)
+        return dict(entry.body["tags"]) if entry else {}
+
+    def tag(self, key: str, value: str = "") -> None:
+        """Put a tag."""
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Put several tags."""
+        self.workspace.register("experiment", self.name, {"tags": {**self.tags, **tags}}, is_new=False)
+
     @overload
     def submit(self, config: Pipeline, tags: Mapping[str, str] | None = None, **kwargs: Any) -> PipelineRun: ...
 

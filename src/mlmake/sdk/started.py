@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from mlmake.errors import RunFailed, UnknownName
 from mlmake.inside import Run
 from mlmake.model.submission import Status, Submission, SubmittedStep
 from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
+from mlmake.sdk.model import Model
 from mlmake.sdk.results import copied
 from mlmake.services.submitted import desk
 from mlmake.services.submitted.place import Place
@@ -57,6 +59,13 @@ class StartedRun(Run):
         """Copy all files that it keeps whose names begin so; where they are now."""
         files = inside.kept_files(self._folder)
         return [self.download_file(n, os.path.join(output_directory, n)) for n in files if n.startswith(prefix)]
+
+    def register_model(self, model_name: str, model_path: str | None = None, **about: Any) -> Model:
+        """Register a file that it keeps, `outputs/NAME` by default, as a new version of a model. Raises UnknownName."""
+        name = model_path or f"outputs/{model_name}"
+        with tempfile.TemporaryDirectory(dir=self.workspace.home.folder) as folder:
+            file = self.download_file(name, os.path.join(folder, os.path.basename(name)))
+            return Model.register(self.workspace, file, model_name, run_id=self.id, **about)
 
     def complete(self) -> None:
         """A run ends by itself. Raises NotImplementedError."""
