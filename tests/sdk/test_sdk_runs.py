@@ -171,6 +171,11 @@ def test_reuse_and_why(place: Folder) -> None:
     assert ws.get_run(first.id).get_tags() == {"who": "you"}
     one = ws.get_run(f"{first.id}.first.one")
     assert isinstance(one, StepRun) and one.name == "one"
+    listed = place.cli("runs", "--experiment", "first").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == [forced.id, other.id, first.id]
+    assert listed[-1].endswith("who=you")
+    near = place.cli("runs", "--experiment", "firs")
+    assert (near.returncode, "did you mean 'first'?" in near.stderr) == (2, True)
     with pytest.raises(UnknownName):
         ws.get_run("none")
     with pytest.raises(UnknownName, match="no pipeline output"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import os
 import re
 import sys
@@ -188,7 +189,9 @@ class Environment:
         return {"conda": self._conda_file(workspace)}
 
     def _conda_file(self, workspace: WorkspaceFolder) -> str:
-        place = os.path.join(_FOLDER, re.sub(r"[^\w-]+", "_", self.name or "python") + ".yml")
+        text = self.python.conda_dependencies.serialize_to_string()
+        name = self.name or f"python-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        place = os.path.join(_FOLDER, re.sub(r"[^\w-]+", "_", name) + ".yml")
         full = os.path.join(workspace.root, place)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         self.python.conda_dependencies.save(full)
