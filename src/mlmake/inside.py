@@ -9,15 +9,14 @@ Outside of a step, it is printed.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shutil
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 LOG = "log.jsonl"
 FILES = "files"
 OUTPUTS = "outputs"
+PARENT = "parent"
 """What stands in the folder that a step's run keeps: what was logged, what was uploaded, `./outputs`."""
 _KEY = re.compile(r"([^{}]*)(?:\{(\w+)(?::([^{}]*))?\})?")
 _DATES = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
@@ -39,9 +39,10 @@ class Run:
     `folder` takes what is logged; "" prints it.
     """
 
-    def __init__(self, id: str, folder: str = "", experiment: str = "", parent: str = "") -> None:
+    def __init__(self, id: str, folder: str = "", experiment: str = "", parent: str = "", of: str = "") -> None:
         self.id = id
         self._folder = folder
+        self._of_whom = of
         self._experiment = experiment
         self._parent = parent
 
@@ -77,8 +78,8 @@ class Run:
 
     @property
     def parent(self) -> Any:
-        """The pipeline's run that this one is a step of; None for one that has none."""
-        return _Named(self._parent, id=self._parent) if self._parent else None
+        """The pipeline's run that this one is a step of, to log there too; None for one that has none."""
+        return Run(self._parent, self._folder, self._experiment, of=PARENT) if self._parent else None
 
     @property
     def input_datasets(self) -> Mapping[str, Any]:
@@ -147,12 +148,12 @@ class Run:
 
     def get_metrics(self, name: str | None = None) -> dict[str, Any]:
         """What was logged: a value, or a list where a name came more than once; a table is column -> values."""
-        found = metrics(entries(self._folder))
+        found = metrics(entries(self._folder, self._of_whom))
         return found if name is None else {key: value for key, value in found.items() if key == name}
 
     def get_tags(self) -> dict[str, str | None]:
         """The tags, with their values."""
-        return tags(entries(self._folder))
+        return tags(entries(self._folder, self._of_whom))
 
     def get_file_names(self) -> list[str]:
         """Names of the files that the run keeps."""
@@ -162,7 +163,7 @@ class Run:
         if not self._folder:
             print("{} {}{}".format(what, name, "" if value is None else f" = {value}"))
             return
-        given = {key: each for key, each in more.items() if each is not None}
+        given = {key: each for key, each in {**more, "of": self._of_whom or None}.items() if each is not None}
         line = json.dumps({"what": what, "name": name, "value": value, "time": time.time(), **given})
         # One write of a line to a file that is only appended to: ranks and threads do not tear each other's lines.
         with open(_made(os.path.join(self._folder, LOG)), "ab", buffering=0) as file:
@@ -179,7 +180,8 @@ class Run:
             shutil.copyfile(source, target)
             return
         content = source.read()
-        Path(target).write_bytes(content if isinstance(content, bytes) else str(content).encode())
+        with open(target, "wb") as file:
+            file.write(content if isinstance(content, bytes) else str(content).encode())
 
 
 class Table:
@@ -234,26 +236,24 @@ def _digits(part: str) -> str:
 
 
 class _Named:
-    """A thing that has a name, and an id if it has one."""
+    """A thing that has a name."""
 
-    def __init__(self, name: str, id: str = "") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.id = id
 
 
-def entries(folder: str) -> list[dict[str, Any]]:
-    """The lines of a run's log; a last one that is still being written, or was torn by a kill, is left out."""
+def entries(folder: str, of: str = "") -> list[dict[str, Any]]:
+    """The lines of a run's log: its own, or those `of` its `PARENT`; one that is torn, or still written, is left out."""
     try:
-        text = Path(folder, LOG).read_text(encoding="utf-8") if folder else ""
+        with open(os.path.join(folder, LOG), encoding="utf-8") as file:
+            lines = file.readlines() if folder else []
     except OSError:
         return []
-    found = []
-    for line in io.StringIO(text):
-        try:
-            found.append(cast("dict[str, Any]", json.loads(line)))
-        except ValueError:
-            continue
-    return found
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [each for each in found if each.get("of", "") == of]
 
 
 def metrics(logged: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -83,6 +83,9 @@ run.log_table("table", {"a": [1, 2], "b": [3, 4]})
 open("plot.png", "wb").write(b"PNG")
 run.log_image("plot", "plot.png")
 run.tag("colour", "red")
+if run.parent:
+    run.parent.log("overall", 0.9)
+    run.parent.tag("best", "yes")
 run.upload_file("notes/a.txt", "plot.png")
 os.makedirs("outputs", exist_ok=True)
 open("outputs/model.pkl", "w").write("fitted")
@@ -182,6 +185,25 @@ def test_reuse_and_why(place: Folder) -> None:
         first.get_pipeline_output("resul")
 
 
+def test_the_file_and_python_share_records_and_cache(place: Folder) -> None:
+    ws = workspace(place)
+    made = PipelineData("made")
+    pipeline = Pipeline(ws, [copy(made, "a", name="one"), copy(PipelineData("last"), reads=made, name="two")], name="p")
+    experiment = Experiment(ws, "e")
+    done(experiment.submit(pipeline))
+    (place.root / "pipelines.toml").unlink()
+    pipeline.save()
+    assert place.states() == {"one": "fresh", "two": "fresh"}
+    (place.root / "data" / "azureml" / "two" / "last").unlink()
+    assert place.build().restored == ["two"]
+    (place.root / "data" / "azureml" / "two" / "last").unlink()
+    run = done(experiment.submit(pipeline))
+    assert [str(told).partition(" (")[0] for told in run.explain().values()] == [
+        "reused: everything that counts is as in run 1",
+        "restored: what it would write is in the cache",
+    ]
+
+
 def test_what_a_step_logs_is_kept(place: Folder) -> None:
     ws = workspace(place, {"log.py": LOGGING, "data/in": "", "more/t.csv": "x\n1\n"})
     out = PipelineData("out")
@@ -194,7 +216,9 @@ def test_what_a_step_logs_is_kept(place: Folder) -> None:
         (logged,) = run.find_step_run("log.py")
         assert logged.get_metrics() == LOGGED
         assert logged.get_metrics("accuracy") == {"accuracy": 0.5}
-        assert run.get_metrics(recursive=True) == {logged.id: LOGGED}
+        assert run.get_metrics() == {"overall": 0.9}
+        assert run.get_metrics(recursive=True) == {run.id: {"overall": 0.9}, logged.id: LOGGED}
+        assert run.get_tags() == {"best": "yes"}
         assert logged.get_tags() == {"colour": "red"}
         assert logged.get_file_names() == ["notes/a.txt", "outputs/model.pkl", "plot.png"]
         assert "hello from e True {'raw': 'data/in', 'table': <mlmake.inside.Table" in logged.get_stdout_log()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mlmake import inside
 from mlmake.errors import UnknownName
 from mlmake.model.project import Project
 from mlmake.model.submission import Status
@@ -54,8 +55,20 @@ class PipelineRun(SubmittedRun):
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False
     ) -> dict[str, Any]:
-        """Its own metrics, of which it has none; with `recursive`, those of its steps by their ids."""
-        return {step.id: step.get_metrics(name) for step in self.get_children()} if recursive else {}
+        """What its steps have logged for it (`run.parent.log`); with `recursive`, those of its steps too, by ids."""
+        found = inside.metrics(sorted(self._logged(), key=lambda each: each["time"]))
+        own = found if name is None else {key: value for key, value in found.items() if key == name}
+        if not recursive:
+            return own
+        return {**({self.id: own} if own else {}), **{step.id: step.get_metrics(name) for step in self.get_children()}}
+
+    def get_tags(self) -> dict[str, str | None]:
+        """Its tags, those that its steps have put included."""
+        return {**inside.tags(self._logged()), **super().get_tags()}
+
+    def _logged(self) -> list[dict[str, Any]]:
+        """What its steps have logged for it."""
+        return [line for step in self.get_children() for line in step.logged_for_parent()]
 
     def get_graph(self) -> Project:
         """Its steps, as they were submitted: the project of `mlmake`."""

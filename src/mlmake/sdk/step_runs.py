@@ -112,6 +112,10 @@ class StepRun(StartedRun):
     def get_tags(self) -> dict[str, str | None]:
         return inside.tags(inside.entries(self._kept(self.submitted)))
 
+    def logged_for_parent(self) -> list[dict[str, Any]]:
+        """The lines that it has logged for the run that it is a part of."""
+        return inside.entries(self._kept(self.submitted), inside.PARENT)
+
     def get_file_names(self) -> list[str]:
         return sorted(inside.kept_files(self._kept(self.submitted)))
 

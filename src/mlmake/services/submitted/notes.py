@@ -83,9 +83,7 @@ class Notes:
         self._reuse(step for step, verdict in event.verdicts.items() if verdict.state is State.FRESH)
 
     def _start(self, event: StepStarted) -> None:
-        if self._run is None:
-            self._run = self._newest_run()
-            self._submissions.note_run(self._id, self._run)
+        self._note_run()
         self._started[event.step] = time.time()
         self._put(self._at(event.step, Status.RUNNING, event.log))
         self._say(f"{event.step} started: {'; '.join(map(str, event.reasons))}")
@@ -93,7 +91,7 @@ class Notes:
     def _finish(self, event: StepFinished) -> None:
         if event.outcome is Outcome.FAILED:
             self.problems.append(f"{self._project.shown(event.step)}: {event.message}")
-        self._run = self._run or self._newest_run()
+        self._note_run()
         step = self._at(event.step, _ENDED[event.outcome], event.log)
         is_reused = event.outcome is Outcome.RESTORED
         self._put(replace(step, is_reused=is_reused, ended=time.time(), message=event.message))
@@ -108,10 +106,12 @@ class Notes:
             found = [_reused(connection, step) for step in steps]
         self._submissions.put_steps(self._id, found)
 
-    def _newest_run(self) -> int:
-        """The number of this build's run: nobody else can have begun one."""
-        with closing(connect(self._home, create=False)) as connection:
-            return Runs(connection).last(1)[0].number
+    def _note_run(self) -> None:
+        """Note the number of this build's run, the newest one: nobody else can have begun another."""
+        if self._run is None:
+            with closing(connect(self._home, create=False)) as connection:
+                self._run = Runs(connection).last(1)[0].number
+            self._submissions.note_run(self._id, self._run)
 
     def _put(self, step: SubmittedStep) -> None:
         self._submissions.put_steps(self._id, [step])
