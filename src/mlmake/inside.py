@@ -243,7 +243,7 @@ class _Named:
 
 
 def entries(folder: str, of: str = "") -> list[dict[str, Any]]:
-    """The lines of a run's log: its own, or those `of` its `PARENT`; one that is torn, or still written, is left out."""
+    """The lines of a run's log: its own, or those `of` its `PARENT`; one that is torn or still written is left out."""
     try:
         with open(os.path.join(folder, LOG), encoding="utf-8") as file:
             lines = file.readlines() if folder else []
