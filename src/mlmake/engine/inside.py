@@ -92,8 +92,13 @@ def forget_kept(home: Home, step_run: StepRun) -> None:
     remove(home.keep(step_run.run, step_run.step))
 
 
-@cache
 def _cargo() -> Cargo:
+    return _cargo_of(os.stat(inside.__file__).st_mtime_ns)
+
+
+@cache
+def _cargo_of(_: int) -> Cargo:
+    """By the file's time: mlmake may be installed anew while a build goes on."""
     digest, size = hash_file(inside.__file__)
     return Cargo(f"{_SEARCH}/{_MODULE}", inside.__file__, digest, size)
 
