@@ -276,13 +276,18 @@ def test_other_kinds_of_steps(place: Folder) -> None:
         outputs=[made],
         source_directory="src",
     )
-    project = Pipeline(ws, [command], name="p").project()
+    pipeline = Pipeline(ws, [command], name="p")
+    project = pipeline.project()
     moving, fitting = project.steps.values()
     assert moving.spec.kind.name == "transfer"
     assert moving.outputs[0].location.text == "away://b/"
     assert fitting.name == "python"
     assert fitting.spec.kind.words() == ("python src/fit.py --data {inputs.b} --to {outputs.model}",)
     assert fitting.outputs[0].location.text == "workspaceblobstore://models/python/model/"
+    (place.root / "pipelines.toml").unlink()
+    pipeline.save()
+    assert place.build().done == ["move", "python"]
+    assert place.has("away/b/1")
 
 
 def test_partitions(place: Folder) -> None:

@@ -48,6 +48,7 @@ class Draft:
         for step in steps:
             self.names[step] = table_name(step.name, self.names.values())
         self._places: dict[str, Made] = {}
+        self._computes = workspace.compute_tables()
         self.parameters: dict[str, PipelineParameter] = {}
         self._params: dict[str, Any] = {}
         self._own: dict[str, dict[str, Any]] = {}
@@ -92,7 +93,7 @@ class Draft:
             return self._environments
         if section == "compute":
             asked = {step.get("compute") for step in pipeline["steps"].values()}
-            return {name: table for name, table in self.workspace.compute_tables().items() if name in asked}
+            return {name: table for name, table in self._computes.items() if name in asked}
         said = str(pipeline)
         return {name: table for name, table in self.workspace.store_tables().items() if f"{name}://" in said}
 
@@ -214,7 +215,7 @@ class Draft:
     def _compute(self, given: Any) -> str:
         name = given[0] if isinstance(given, tuple) else given
         name = getattr(name, "name", name) or "local"
-        return ComputeTarget(self.workspace, str(name)).name
+        return str(name) if name in self._computes else ComputeTarget(self.workspace, str(name)).name
 
     def _environment(self, step: PipelineStep, config: RunConfiguration | None, compute: str) -> str:
         environment = config.environment if config is not None else None
@@ -244,8 +245,7 @@ class Draft:
             self._counts.setdefault(step, {})[f"env.{name}"] = self._own_param(step, f"env-{name}", digest)
 
     def _kind_of(self, compute: str) -> str:
-        table = self.workspace.compute_tables().get(compute, {})
-        return str(table.get("kind", "local"))
+        return str(self._computes[compute].get("kind", "local"))
 
     def _named_environment(self, environment: Environment, table: dict[str, Any]) -> str:
         """Its own name or, where it has none or that is another's, one by what is in it: a name is part of a fact."""

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, Self
 
 import tomli
@@ -106,12 +106,12 @@ class WorkspaceFolder:
 
     # What the rest of the SDK asks.
 
-    @cached_property
+    @property
     def declared(self) -> Mapping[str, Any]:
         """What stands in pipelines.toml; nothing where there is none. Raises ConfigError."""
+        path = os.path.join(self.root, FILE)
         try:
-            with open(os.path.join(self.root, FILE), "rb") as file:
-                return tomli.load(file)
+            return _read_toml(path, os.stat(path).st_mtime_ns)
         except FileNotFoundError:
             return {}
         except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -179,6 +179,13 @@ class WorkspaceFolder:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, root={self.root!r})"
+
+
+@lru_cache(maxsize=8)
+def _read_toml(path: str, _: int) -> Mapping[str, Any]:
+    """A file as it was at that time."""
+    with open(path, "rb") as file:
+        return tomli.load(file)
 
 
 def _find_root(start: str) -> str:

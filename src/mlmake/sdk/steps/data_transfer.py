@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mlmake.errors import WrongValue
 from mlmake.sdk.data import Made, PipelineData
 from mlmake.sdk.datastore import DataReference
-from mlmake.sdk.step import Drafting, PipelineStep, port_of
+from mlmake.sdk.step import Drafting, PipelineStep
 
 
 class DataTransferStep(PipelineStep):
@@ -35,11 +35,12 @@ class DataTransferStep(PipelineStep):
             if kind not in (None, "file", "directory"):
                 raise WrongValue(f"step {name}: a reference type is file or directory, not {kind!r}")
         is_folder = "directory" in (source_reference_type, destination_reference_type)
-        source = port_of(source_data_reference)
         self._output = _made(destination_data_reference, is_folder)
-        self._source_is_folder = source_reference_type == "directory" and isinstance(source.data, DataReference)
         self.allow_reuse = allow_reuse
-        super().__init__(name, [source_data_reference], [self._output], fix_port_name_collisions=True)
+        source = source_data_reference
+        if is_folder and isinstance(source, DataReference):
+            source = DataReference(source.datastore, source.name, source.path_on_datastore.rstrip("/") + "/")
+        super().__init__(name, [source], [self._output], fix_port_name_collisions=True)
 
     def get_output(self) -> Made:
         """What stands at the destination, for other steps to read."""
