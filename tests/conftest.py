@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from projects import Folder
+from workspaces import end_all
 
 
 @pytest.fixture
@@ -28,6 +29,14 @@ def project(tmp_path: Path) -> Iterator[Folder]:
     folder = Folder(root.resolve())
     yield folder
     folder.close()
+
+
+@pytest.fixture
+def place(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
+    """A project's folder, which is the current one too; builds that go on by themselves end with the test."""
+    monkeypatch.chdir(project.root)
+    yield project
+    end_all(project)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 SOURCES = Path(__file__).parents[1] / "src" / "mlmake"
 LAYERS = {
-    **dict.fromkeys(("__init__", "errors", "home"), 0),
+    **dict.fromkeys(("__init__", "errors", "home", "inside"), 0),
     **dict.fromkeys(("registry", "model"), 1),
     **dict.fromkeys(("transports",), 2),
     **dict.fromkeys(("stores", "environments", "kinds", "executors"), 3),
@@ -20,6 +20,7 @@ LAYERS = {
     "engine": 6,
     **dict.fromkeys(("services", "dodo"), 7),
     **dict.fromkeys(("sdk", "rest", "web"), 8),
+    **dict.fromkeys(("core", "data", "exceptions", "pipeline", "train"), 8),
     **dict.fromkeys(("cli", "__main__"), 9),
 }
 APART = {"stores", "kinds", "environments", "executors"}

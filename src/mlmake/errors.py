@@ -3,6 +3,8 @@
 MlmakeError                     message, hint (the next move), exit code
 ├── ConfigError          2      the file is wrong for ever: all its problems at once
 ├── UsageError           2      the command line or a call names what is not there
+│   ├── WrongValue       2      a call is given what it cannot take; a ValueError too
+│   └── UnknownName      2      a call names what is not there, as a key; a KeyError too
 ├── NotYetError          2      declared and legal, but this version cannot do it
 ├── MissingInputError    2      a selected step wants a file that nobody makes
 ├── StateError           2      .mlmake/state.db is of a newer version, damaged or not writable
@@ -15,6 +17,7 @@ MlmakeError                     message, hint (the next move), exit code
 ├── SoftwareError        2      the software of an environment cannot be had, and trying again would not help
 │   └── SoftwareUnavailable 2   try again: what it is got from or built with is busy or out of reach
 ├── BuildFailed          1      at least one step failed
+│   └── RunFailed        1      a run that was waited for failed, or was cancelled; with its details
 ├── Stale                3      `status --check` found something to do
 └── Interrupted          130    Ctrl-C or a signal asked to stop
 """
@@ -60,6 +63,16 @@ class ConfigError(MlmakeError):
 
 class UsageError(MlmakeError):
     """The command line, or a call, names what is not there."""
+
+
+class WrongValue(UsageError, ValueError):
+    """A call is given what it cannot take."""
+
+
+class UnknownName(UsageError, KeyError):
+    """A call names what is not there."""
+
+    __str__ = Exception.__str__
 
 
 class NotYetError(MlmakeError):
@@ -135,6 +148,14 @@ class BuildFailed(MlmakeError):
     """At least one step failed."""
 
     exit_code = 1
+
+
+class RunFailed(BuildFailed):
+    """A run that was waited for failed or was cancelled; `error_details` are words of what went wrong."""
+
+    def __init__(self, message: str, *, hint: str = "", error_details: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.error_details = error_details
 
 
 class Stale(MlmakeError):

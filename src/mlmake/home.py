@@ -60,6 +60,25 @@ class Home:
         return os.path.join(self.folder, "inputs")
 
     @property
+    def submitted(self) -> str:
+        """What was handed over to builds that go on by themselves, a folder each."""
+        return os.path.join(self.folder, "submitted")
+
+    @property
+    def models(self) -> str:
+        """Registered models, by name and version."""
+        return os.path.join(self.folder, "models")
+
+    @property
+    def inside(self) -> str:
+        """The folder with what a step may import of mlmake where it is not installed."""
+        return os.path.join(self.folder, "inside")
+
+    def keep(self, run: int, step: str) -> str:
+        """What a step's run logged and left, beside its outputs."""
+        return os.path.join(self.folder, "kept", str(run), file_name(step))
+
+    @property
     def transfers(self) -> str:
         """What has arrived of transfers that are not done."""
         return os.path.join(self.folder, "transfers")

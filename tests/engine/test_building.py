@@ -337,7 +337,9 @@ def test_the_environment_of_a_step(project: Folder, monkeypatch: pytest.MonkeyPa
     mine = {name: value for name, value in env.items() if name.startswith("MLMAKE_")}
     assert mine.pop("MLMAKE_OUTPUT_X") == argv[5]
     assert mine.pop("MLMAKE_BUILD").startswith(f"{project.root}:")
+    assert mine.pop("MLMAKE_KEEP") == project.home.keep(int(mine.pop("MLMAKE_RUN")), mine.pop("MLMAKE_STEP"))
     assert mine == {
+        "MLMAKE_INPUTS": '["the-file", "none"]',
         "MLMAKE_INPUT_THE_FILE": "a b",
         "MLMAKE_INPUT_NONE": "",
         "MLMAKE_PARAM_SEED": "7",

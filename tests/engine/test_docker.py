@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engines import Engine, base_image, docker_engine, tcp_engine
+from mlmake.engine.inside import logged
 from mlmake.errors import UsageError
 from mlmake.executors.base import Setting
 from mlmake.executors.containers import Found, find_argv, found
@@ -97,6 +98,7 @@ STEPS = """
 DOUBLE = """
 import argparse, os
 from helper import double
+from mlmake.core import Run
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--text")
@@ -105,6 +107,7 @@ words = parser.parse_args()
 print(sorted(os.listdir(".")), flush=True)
 with open(words.text) as source, open(words.twice, "w") as target:
     target.write(double(source.read()))
+Run.get_context().log("scale", 2)
 """
 
 
@@ -128,6 +131,7 @@ def test_steps_in_containers_and_steps_here_share_data(where: str, request: pyte
     assert project.read("build/n.txt").strip() == "8"
     assert "undeclared.txt" not in project.read(".mlmake/logs/1/p.double.log")
     assert (Path(project.root) / "build/twice.txt").stat().st_uid == os.getuid()
+    assert logged(project.home, 1, "p.double") == {"scale": 2}, "what it logs comes here, though mlmake is not there"
     assert project.build().done == []
     project.write({"data/text.txt": "other"})
     assert project.build().done == ["double", "count"]

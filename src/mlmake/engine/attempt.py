@@ -169,6 +169,14 @@ def _stayed(attempt: Attempt) -> set[str]:
     return {attempt.stays[name] for name in away}
 
 
+def bring_kept(attempt: Attempt) -> None:
+    """Bring what the run of a failed attempt keeps beside its outputs, if its target can be reached."""
+    outputs = set(attempt.stage.outputs.values())
+    kept = {path: place for path, place in attempt.outputs.items() if place not in outputs}
+    with suppress(HostError, OSError):
+        attempt.target.executor.collect(attempt.handle, kept, lambda *_: False)
+
+
 def unwritten(attempt: Attempt) -> str:
     """What an attempt that ended well did not write, in words; "" if it wrote everything."""
     missing = attempt.stage.missing()

@@ -16,6 +16,7 @@ from mlmake.engine.attempt import (
     Queued,
     Remaining,
     Result,
+    bring_kept,
     deadline,
     describe_exit,
     discarded,
@@ -25,6 +26,7 @@ from mlmake.engine.attempt import (
     unwritten,
 )
 from mlmake.engine.equipping import Equipping
+from mlmake.engine.inside import gather
 from mlmake.engine.installing import Made
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.nearness import Nearness
@@ -67,6 +69,7 @@ class Jobs:
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
+        self._told = setting.told
         self._starter = Starter(project, run, ledger, setting)
         self.is_attached = bool(setting.attached)
         self._sink = sink
@@ -341,6 +344,8 @@ class Jobs:
         attempt = self._running.pop(key)
         attempt.lease_back()
         attempt.note_use(finished)
+        if self._told and attempt.target.is_here:
+            gather(self._project, attempt.step_run)
         if self._cancelling:
             self._settling.end(attempt, Outcome.CANCELLED, "cancelled", finished.exit_code)
         elif attempt.is_recalled:
@@ -354,7 +359,7 @@ class Jobs:
         elif finished.problem:
             self._settling.failed(attempt, finished.problem, finished.exit_code)
         elif finished.exit_code != 0:
-            self._settling.failed(attempt, describe_exit(finished.exit_code), finished.exit_code)
+            self._failed(attempt, finished.exit_code)
         elif attempt.target.is_here and (problem := unwritten(attempt)):
             self._settling.failed(attempt, problem, 0)
         else:
@@ -362,6 +367,13 @@ class Jobs:
                 self._start_ready()  # the next one runs while this one is settled
             self._settling.look(attempt, attempt.target.is_here and is_small(attempt.stage))
             self._tell_started()
+
+    def _failed(self, attempt: Attempt, code: int) -> None:
+        if attempt.target.is_here:
+            self._settling.failed(attempt, describe_exit(code), code)
+            return
+        then = partial(self._settling.failed, attempt, describe_exit(code), code)
+        self._apart.do(partial(bring_kept, attempt), lambda _: then(), is_slow=True)
 
     def _is_next_known(self, ended: Queued) -> bool:
         """Whether what waits is as urgent as all that comes after a step, and no failure stands in its way."""

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
+from mlmake.engine.inside import carry_over, logged
 from mlmake.engine.keeping import bring, keep
 from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
@@ -254,7 +255,9 @@ class Ledger:
                 self._learn(each.contents)
         stage.commit(self.digests)
         facts, edited = self._facts_read(stage.step, before)
-        metrics, unreadable = _metrics(stage.step)
+        declared, unreadable = _metrics(stage.step)
+        if restored:
+            carry_over(self._home, restored.run, restored.step, step_run)
         ended = time.time()
         seconds = restored.seconds if restored else ended - step_run.started
         record = Record(
@@ -275,7 +278,7 @@ class Ledger:
             facts=facts,
             inputs=dict(before.fingerprint.inputs),
             outputs=outputs,
-            metrics=metrics,
+            metrics={**logged(self._home, stage.run, stage.step.id), **declared},
         )
         with transaction(self._connection):
             self._put_started()
@@ -297,6 +300,7 @@ class Ledger:
 
     def failed(self, step_run: StepRun) -> None:
         """Remember a run that gave nothing; the last good record stays."""
+        step_run = replace(step_run, metrics=logged(self._home, step_run.run, step_run.step))
         with transaction(self._connection):
             self._put_started()
             self.runs.put(step_run)

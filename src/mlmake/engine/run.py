@@ -52,6 +52,7 @@ class Request:
         on: a compute target for every step, whatever its table says.
         attached: steps whose jobs are on a target already: they are taken up there, none is started and none ended.
         patient: steps that failed on the facts that they still have are not tried again.
+        told: variables by which steps are told what the build is a part of; with any, `./outputs` is kept too.
     """
 
     targets: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Request:
     on: str = ""
     attached: Mapping[str, str] = field(default_factory=dict)
     patient: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -250,6 +252,7 @@ def _run(
         computes=project.computes,
         on=request.on,
         attached=request.attached,
+        told=request.told,
     )
     with _sharing(ledger) as sharing:
         jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from mlmake.engine import inside
 from mlmake.engine.attempt import Attempt, Queued
 from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for, shipped_job
@@ -45,6 +47,7 @@ class Starter:
 
     def __init__(self, project: Project, run: int, ledger: Ledger, setting: Setting) -> None:
         self._attached = setting.attached
+        self._told = setting.told
         self._project = project
         self._staying = Staying(project, setting.on)
         self._home = Home(project.root)
@@ -94,29 +97,36 @@ class Starter:
             attempt.step_run.log,
             attempt.lease.gpus,
         )
+        keep = self._home.keep(self._run, attempt.step.id) if target.is_here else inside.KEEP
+        more = inside.variables(attempt.step, self._run, keep, self._told)
         if target.is_here:
-            return job
+            return replace(job, env={**job.env, **more})
         environment = self._project.environments.get(attempt.step.spec.environment)
         found = software.variables({"PATH": target.path})
         goes = shipped_job(job, call, environment, found, attempt.step.spec.timeout)
         image = target.images.get(attempt.step.spec.environment, "")
         key = os.path.basename(software.folder) if isinstance(software, Installed) else ""
-        return replace(goes, image=image, environment=key, gpus=attempt.lease.gpus)
+        return replace(goes, env={**goes.env, **more}, image=image, environment=key, gpus=attempt.lease.gpus)
 
     def _environment(self, software: Software) -> Mapping[str, str]:
         """What steps of one environment find in theirs: worked out once, as it is the same for thousands of them."""
         if software.python not in self._environments:
-            self._environments[software.python] = environment_for(self._project, software)
+            found = environment_for(self._project, software)
+            if software.python != sys.executable:
+                found["PYTHONPATH"] = os.pathsep.join([found["PYTHONPATH"], inside.stand_in(self._home)])
+            self._environments[software.python] = found
         return self._environments[software.python]
 
     def prepare(self, attempt: Attempt, job: Job, target: Target) -> Job:
         """Make an attempt's places, and gather what goes along with its job. Raises OSError."""
         os.makedirs(os.path.dirname(job.log), exist_ok=True)
         attempt.stage.prepare()
+        if attempt.queued.number > 1:
+            inside.forget_kept(self._home, attempt.step_run)
         if target.is_here:
             return job
         seen = attempt.before.fingerprint
-        goes = shipment(
+        parts = shipment(
             job_name(self._project.root, attempt.step.id, seen.facts),
             attempt.step,
             seen,
@@ -124,6 +134,7 @@ class Starter:
             self._project.root,
             self._ledger.digests,
         )
+        goes = inside.with_inside(parts, self._home.keep(self._run, attempt.step.id))
         attempt.outputs = goes.outputs
         places = Places(self._project.root)
         stays = self._staying.of(attempt.step, target.name)

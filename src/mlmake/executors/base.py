@@ -40,6 +40,7 @@ class Setting:
         on: the target of every step, whatever its table says.
         attached: step -> the target on which its job is; such jobs are taken up, none is started and none ended.
         notice: takes words for the user, from any thread.
+        told: variables by which every step is told of the build around it.
         is_stopping: whether the build is being ended, and a target out of reach is not to be waited for.
     """
 
@@ -49,6 +50,7 @@ class Setting:
     computes: Mapping[str, Compute] = field(default_factory=dict)
     on: str = ""
     attached: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
     notice: Callable[[str], None] = lambda _: None
     is_stopping: Callable[[], bool] = lambda: False
 

@@ -66,7 +66,18 @@ _ADDED = {
     4: """
         ALTER TABLE step_runs ADD COLUMN gpu_memory INTEGER DEFAULT 0;
         ALTER TABLE records ADD COLUMN target TEXT DEFAULT '';
-        CREATE TABLE away (path TEXT PRIMARY KEY, target TEXT, entries TEXT, digest TEXT, size INTEGER) WITHOUT ROWID
+        CREATE TABLE away (path TEXT PRIMARY KEY, target TEXT, entries TEXT, digest TEXT, size INTEGER) WITHOUT ROWID;
+        CREATE TABLE submissions (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, experiment TEXT, status TEXT, run INTEGER,
+            created REAL, started REAL, ended REAL, message TEXT, tags TEXT, asked TEXT
+        );
+        CREATE TABLE submitted_steps (
+            submission TEXT, step TEXT, status TEXT, run INTEGER, reused INTEGER, started REAL, ended REAL,
+            message TEXT, log TEXT, PRIMARY KEY (submission, step)
+        ) WITHOUT ROWID;
+        CREATE TABLE registered (
+            kind TEXT, name TEXT, version INTEGER, created REAL, body TEXT, PRIMARY KEY (kind, name, version)
+        ) WITHOUT ROWID
     """,
 }
 """What each later version added to the first."""

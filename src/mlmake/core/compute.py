@@ -1,0 +1,15 @@
+"""Where `azureml.core.compute` has it: see `mlmake.sdk`."""
+
+from mlmake.sdk import (
+    AmlCompute,
+    ComputeTarget,
+    ComputeTargetException,
+    RemoteCompute,
+)
+
+__all__ = [
+    "AmlCompute",
+    "ComputeTarget",
+    "ComputeTargetException",
+    "RemoteCompute",
+]

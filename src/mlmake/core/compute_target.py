@@ -1,0 +1,9 @@
+"""Where `azureml.core.compute_target` has it: see `mlmake.sdk`."""
+
+from mlmake.sdk import (
+    ComputeTargetException,
+)
+
+__all__ = [
+    "ComputeTargetException",
+]

@@ -1,0 +1,9 @@
+"""Where `azureml.core.workspace` has it: see `mlmake.sdk`."""
+
+from mlmake.sdk import (
+    Workspace,
+)
+
+__all__ = [
+    "Workspace",
+]

@@ -1,0 +1,1 @@
+"""What `azureml.pipeline` has."""

@@ -1,0 +1,9 @@
+"""Where `azureml.pipeline.core.pipeline_output_dataset` has it: see `mlmake.sdk`."""
+
+from mlmake.sdk import (
+    PipelineOutputFileDataset,
+)
+
+__all__ = [
+    "PipelineOutputFileDataset",
+]

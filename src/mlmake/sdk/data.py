@@ -1,0 +1,219 @@
+"""What steps hand over to each other: outputs before they are made, and how steps take them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlmake.errors import WrongValue
+from mlmake.sdk.datastore import Datastore
+from mlmake.sdk.words import check_port
+
+VARIABLE = "$AZUREML_DATAREFERENCE_"
+"""Before the name of an output in a text that names it: an argument such as `f"--to={output}"`."""
+
+
+class Made:
+    """An output that a step makes. `producer` is that step, None until one has it among its outputs.
+
+    Attributes:
+        name: as an input of other steps.
+        output_name: as an output of the step that makes it.
+        destination: where it will stand, if that was said: a datastore and a path.
+    """
+
+    def __init__(self, name: str, output_name: str, datastore: Datastore | None, *, is_directory: bool) -> None:
+        self.name = check_port(name, "output")
+        self.output_name = check_port(output_name, "output")
+        self.datastore = datastore
+        self.is_directory = is_directory
+        self.destination: tuple[Datastore, str] | None = None
+        self.pipeline_output_name: str | None = None
+        self.producer: Any = None
+
+    def as_input(self, input_name: str | None = None) -> InputPortBinding:
+        """It as an input, under another name if you like."""
+        return InputPortBinding(input_name or self.name, self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+class PipelineData(Made):
+    """A file or folder that one step makes and others read.
+
+    The script is handed a path, and makes a file or a folder there; with `is_directory` the folder is there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        datastore: Datastore | None = None,
+        output_name: str | None = None,
+        output_mode: str = "mount",
+        output_path_on_compute: str | None = None,
+        output_overwrite: bool | None = None,
+        data_type: str | None = None,
+        is_directory: bool | None = None,
+        pipeline_output_name: str | None = None,
+        training_output: object = None,
+    ) -> None:
+        super().__init__(name, output_name or name, datastore, is_directory=bool(is_directory))
+        if output_mode not in ("mount", "upload"):
+            raise WrongValue(f"output_mode is mount or upload, not {output_mode!r}")
+        if output_mode == "upload" and output_path_on_compute:
+            raise WrongValue(
+                f"output {name}: a script writes to the path that it is handed, not to {output_path_on_compute!r}",
+                hint="hand the output over in `arguments`, and leave output_path_on_compute out",
+            )
+        self.data_type = data_type
+        self.pipeline_output_name = pipeline_output_name
+
+    def as_mount(self, input_name: str | None = None) -> InputPortBinding:
+        """It as an input: the script is handed a path."""
+        return self.as_input(input_name)
+
+    def as_download(
+        self, input_name: str | None = None, path_on_compute: str | None = None, overwrite: bool | None = None
+    ) -> InputPortBinding:
+        """The same: the script is handed a path."""
+        return self.as_input(input_name)
+
+    def create_input_binding(
+        self,
+        input_name: str | None = None,
+        mode: str | None = None,
+        path_on_compute: str | None = None,
+        overwrite: bool | None = None,
+    ) -> InputPortBinding:
+        """The same once more."""
+        return self.as_input(input_name)
+
+    def as_dataset(self) -> PipelineOutputFileDataset:
+        """It as a dataset, for steps that take datasets."""
+        return PipelineOutputFileDataset(self)
+
+    def get_env_variable_name(self) -> str:
+        """What stands for its path in a text among the arguments."""
+        return f"{VARIABLE}{self.name}"
+
+    def __str__(self) -> str:
+        return self.get_env_variable_name()
+
+
+class InputPortBinding:
+    """Something under the name of an input."""
+
+    def __init__(
+        self,
+        name: str,
+        bind_object: Any = None,
+        bind_mode: str = "mount",
+        path_on_compute: str | None = None,
+        overwrite: bool | None = None,
+        is_resource: bool = False,
+        additional_transformations: object = None,
+    ) -> None:
+        if bind_object is None:
+            raise WrongValue(f"input {name}: bind_object says what it is")
+        self.name = check_port(name, "input")
+        self.bind_object = bind_object
+        self.bind_mode = bind_mode
+
+    def __str__(self) -> str:
+        return f"{VARIABLE}{self.name}"
+
+
+class OutputPortBinding(Made):
+    """An output by its name and datastore."""
+
+    def __init__(
+        self,
+        name: str,
+        datastore: Datastore | None = None,
+        output_name: str | None = None,
+        bind_mode: str = "mount",
+        path_on_compute: str | None = None,
+        is_directory: bool | None = None,
+        overwrite: bool | None = None,
+        data_type: str | None = None,
+        pipeline_output_name: str | None = None,
+        **ignored: object,
+    ) -> None:
+        super().__init__(name, output_name or name, datastore, is_directory=bool(is_directory))
+        self.pipeline_output_name = pipeline_output_name
+
+
+class PipelineOutputFileDataset:
+    """An output as a dataset of files."""
+
+    def __init__(self, pipeline_data: PipelineData, input_name: str | None = None, how: str | None = None) -> None:
+        self.pipeline_data = pipeline_data
+        self.name = input_name or pipeline_data.name
+        self.how = how
+
+    def as_named_input(self, name: str) -> PipelineOutputFileDataset:
+        """Under another name."""
+        return type(self)(self.pipeline_data, check_port(name, "input"), self.how)
+
+    def as_mount(self, path_on_compute: str | None = None) -> PipelineOutputFileDataset:
+        """The script is handed a path."""
+        return self
+
+    as_download = as_mount
+
+    def as_direct(self) -> PipelineOutputFileDataset:
+        """The same."""
+        return self
+
+
+class OutputFileDatasetConfig(Made):
+    """A folder that a step writes; it is there when the step starts.
+
+    `destination` is a datastore and a path, in which `{output-name}` is filled, and `{run-id}` with the step's name: a
+    place that changed with every run could never be reused.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        destination: tuple[Datastore, str] | None = None,
+        source: str | None = None,
+        partition_format: str | None = None,
+    ) -> None:
+        self.is_named = name is not None
+        super().__init__(name or "output", name or "output", None, is_directory=True)
+        if source is not None:
+            raise WrongValue("source: a script writes to the path that it is handed", hint="leave `source` out")
+        self.destination = destination
+        self.datastore = destination[0] if destination else None
+        self.registers: dict[str, Any] | None = None
+
+    def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
+        """The script is handed a path."""
+        return self
+
+    def as_upload(self, overwrite: bool = False, source_globs: object = None) -> OutputFileDatasetConfig:
+        """The same: what the step wrote stands in its place when it has ended well."""
+        return self
+
+    def register_on_complete(
+        self, name: str, description: str | None = None, tags: dict[str, str] | None = None
+    ) -> OutputFileDatasetConfig:
+        """Register what was written as a new version of a dataset, when the step has ended well."""
+        self.registers = {"name": name, "description": description or "", "tags": tags or {}}
+        return self
+
+
+class TrainingOutput:
+    """Which result of a sweep an output is; the steps that take it are to come."""
+
+    def __init__(
+        self, type: str, iteration: int | None = None, metric: str | None = None, model_file: str | None = None
+    ) -> None:
+        if type not in ("Metrics", "Model"):
+            raise WrongValue(f"type is Metrics or Model, not {type!r}")
+        if type == "Metrics" and (iteration is not None or metric):
+            raise WrongValue("iteration and metric go with a Model")
+        if iteration is not None and metric:
+            raise WrongValue("iteration or metric, not both")
+        self.type, self.iteration, self.metric, self.model_file = type, iteration, metric, model_file
