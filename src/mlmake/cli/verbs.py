@@ -19,6 +19,7 @@ COMMANDS = (
     "compute",
     "run",
     "init",
+    "import",
     "completion",
 )
 """One module each under `cli/commands`, loaded when it is used."""

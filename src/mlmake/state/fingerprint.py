@@ -24,7 +24,7 @@ from mlmake.model.data import Input, Source
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
-from mlmake.model.step import Kind, Step, StepSpec
+from mlmake.model.step import Step, StepSpec
 from mlmake.state.database import misread
 from mlmake.state.declared import Declared, as_json
 from mlmake.state.digests import Digest, Digests
@@ -246,7 +246,7 @@ class Fingerprints:
         """What a table alone decides: worked out once, as it cannot change while we look."""
         known = self._declared.get(id(spec))
         if known is None:
-            known = self._declared[id(spec)] = Declared.of(spec, tuple(self._mentioned(spec.kind)))
+            known = self._declared[id(spec)] = Declared.of(spec, tuple(self._mentioned(spec)))
         return known
 
     def _code_files(self, spec: StepSpec, declared: Declared) -> list[str]:
@@ -282,11 +282,23 @@ class Fingerprints:
             self._matches[base, pattern] = matches(base, pattern)
         return self._matches[base, pattern]
 
-    def _mentioned(self, kind: Kind) -> list[str]:
-        """Absolute paths of words in a command that would be code if the project had a file of that name."""
-        clean = map(os.path.normpath, kind.code().mentioned)
-        paths = [self._absolute(word) for word in clean if not word.startswith(("/", "..", "-"))]
-        return [path for path in paths if path not in self._project.owners]
+    def _mentioned(self, spec: StepSpec) -> list[str]:
+        """Absolute paths of words in a command that would be code if the project had a file of that name.
+
+        What a step makes is no code, and data that is an input counts as that; a module that is one is followed too.
+        """
+        data = {os.path.normpath(text) for texts in spec.inputs.values() for text in texts if not text.endswith(".py")}
+        words = {*map(os.path.normpath, spec.kind.code().mentioned)} - data
+        paths = [self._absolute(word) for word in words if not word.startswith(("/", "..", "-"))]
+        return sorted(path for path in paths if not self._is_made(path))
+
+    def _is_made(self, path: str) -> bool:
+        """Whether a path of the project is an output or lies in one."""
+        while path.startswith(f"{self._project.root}/"):
+            if path in self._project.owners:
+                return True
+            path = os.path.dirname(path)
+        return False
 
     def _followed(self, script: str) -> tuple[str, ...]:
         return self._closure.of(script) if script.endswith(".py") else (script,)
