@@ -12,7 +12,7 @@ import glob
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -285,20 +285,13 @@ class Fingerprints:
     def _mentioned(self, spec: StepSpec) -> list[str]:
         """Absolute paths of words in a command that would be code if the project had a file of that name.
 
-        What a step makes is no code, and data that is an input counts as that; a module that is one is followed too.
+        What a step makes is no code, and what is an input counts as that; a module is followed all the same.
         """
-        data = {os.path.normpath(text) for texts in spec.inputs.values() for text in texts if not text.endswith(".py")}
-        words = {*map(os.path.normpath, spec.kind.code().mentioned)} - data
-        paths = [self._absolute(word) for word in words if not word.startswith(("/", "..", "-"))]
-        return sorted(path for path in paths if not self._is_made(path))
-
-    def _is_made(self, path: str) -> bool:
-        """Whether a path of the project is an output or lies in one."""
-        while path.startswith(f"{self._project.root}/"):
-            if path in self._project.owners:
-                return True
-            path = os.path.dirname(path)
-        return False
+        read = {os.path.normpath(text) for texts in spec.inputs.values() for text in texts}
+        words = dict.fromkeys(map(os.path.normpath, spec.kind.code().mentioned))
+        inside = [word for word in words if not word.startswith(("/", "..", "-"))]
+        paths = [self._absolute(word) for word in inside if word.endswith(".py") or not _lies_in(word, read)]
+        return [path for path in paths if not _lies_in(path, self._project.owners)]
 
     def _followed(self, script: str) -> tuple[str, ...]:
         return self._closure.of(script) if script.endswith(".py") else (script,)
@@ -389,3 +382,12 @@ def _known_imports(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]
 def _digest_of(items: tuple[Item, ...]) -> str:
     lines = "".join(f"{item.text}\0{item.digest}\0" for item in items)
     return xxhash.xxh3_128_hexdigest(lines.encode("utf-8", "surrogateescape"))
+
+
+def _lies_in(path: str, places: Container[str]) -> bool:
+    """Whether a path, or a folder above it, is one of `places`."""
+    while path not in ("", "/"):
+        if path in places:
+            return True
+        path = os.path.dirname(path)
+    return False

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.services.importing.azure_data import Sources, sources
-from mlmake.services.importing.azure_step import ScriptReader, note_dropped
+from mlmake.services.importing.azure_step import ScriptReader, keep_idle
 from mlmake.services.importing.draft import Draft, as_name
+from mlmake.services.importing.shapes import table, tables, text
 
 _PIPELINE = ("name", "description", "parameters", "data_references", "default_compute", "steps")
 _ENDS = ("source_data_reference", "destination_data_reference")
@@ -19,33 +20,32 @@ _EMPTY: Mapping[str, Value] = {"string": "", "int": 0, "float": 0.0, "bool": Fal
 
 def azure_draft(document: Mapping[str, Value], source: str, root: str) -> Draft:
     """What the pipeline YAML at `source` becomes in a project at `root`, an absolute folder. Raises UsageError."""
-    pipeline = document["pipeline"]
-    said = pipeline.get("steps") if isinstance(pipeline, Mapping) else None
-    if not isinstance(said, Mapping) or not said:
-        raise UsageError(f"{source}: pipeline.steps: expected a table of steps")
+    pipeline = table(document["pipeline"], "pipeline")
+    said = table(pipeline.get("steps"), "pipeline.steps")
+    if not said:
+        raise UsageError(f"{source}: the pipeline has no steps")
     stem = os.path.splitext(os.path.basename(source))[0]
     draft = Draft(
         source=os.path.relpath(source, root),
-        pipeline=as_name(str(pipeline.get("name") or stem)),
-        description=str(pipeline.get("description") or ""),
+        pipeline=as_name(text(pipeline.get("name"), "name", stem)),
+        description=text(pipeline.get("description"), "description"),
     )
     draft.leave(document, ("pipeline",))
     draft.leave(pipeline, _PIPELINE, where="pipeline.")
-    steps = {str(key): _flat(str(key), step) for key, step in said.items()}
+    steps = {key: _flat(key, step) for key, step in said.items()}
     _Reader(draft, pipeline, steps, os.path.dirname(os.path.abspath(source)), root).read()
     return draft
 
 
-def _flat(key: str, step: Value) -> Mapping[str, Value]:
+def _flat(key: str, value: Value) -> Mapping[str, Value]:
     """A step in the form of today: the old one has its type as the key of a table."""
-    if not isinstance(step, Mapping):
-        raise UsageError(f"steps.{key}: expected a table, got {step!r}")
+    step = table(value, f"steps.{key}")
     if "type" in step:
         return step
-    for inner, table in step.items():
-        if str(inner).endswith("_step") and isinstance(table, Mapping):
-            kind = "".join(part.capitalize() for part in str(inner).split("_"))
-            return {"type": kind, **{name: each for name, each in step.items() if name != inner}, **table}
+    for inner, own in step.items():
+        if inner.endswith("_step") and isinstance(own, Mapping):
+            kind = "".join(part.capitalize() for part in inner.split("_"))
+            return {"type": kind, **{name: each for name, each in step.items() if name != inner}, **own}
     raise UsageError(f"steps.{key}: it has no type", hint="such as `type: PythonScriptStep`")
 
 
@@ -76,7 +76,7 @@ class _Reader:
                 raise UsageError(f"steps.{key}: {error.message}", hint=error.hint) from None
 
     def _parameters(self) -> None:
-        for name, said in (self._pipeline.get("parameters") or {}).items():
+        for name, said in tables(self._pipeline.get("parameters"), "parameters").items():
             kind = str(said.get("type")).lower()
             self._draft.leave(said, ("type", "default"), where=f"parameters.{name}.")
             if kind in _EMPTY:
@@ -92,18 +92,18 @@ class _Reader:
     def _step(self, name: str, step: Mapping[str, Value], found: Sources) -> None:
         kind = str(step["type"])
         if kind == "PythonScriptStep":
-            table = ScriptReader(
+            made = ScriptReader(
                 draft=self._draft, name=name, step=step, sources=found, folder=self._folder, root=self._root
             ).table()
         elif kind == "DataTransferStep":
-            table = self._transfer(name, step, found)
+            made = self._transfer(name, step, found)
         else:
-            note_dropped(self._draft, name, kind, step)
+            keep_idle(self._draft, name, step)
             return
-        compute = step.get("compute") or self._pipeline.get("default_compute")
+        compute = text(step.get("compute"), "compute", text(self._pipeline.get("default_compute"), "default_compute"))
         if compute and kind != "DataTransferStep":
-            table["compute"] = self._compute(str(compute))
-        self._draft.steps[name] = table
+            made["compute"] = self._compute(compute)
+        self._draft.steps[name] = made
 
     def _compute(self, name: str) -> str:
         target = as_name(name)
@@ -116,5 +116,7 @@ class _Reader:
     def _transfer(self, name: str, step: Mapping[str, Value], found: Sources) -> dict[str, Value]:
         self._draft.leave(step, _TRANSFER, name)
         source, target = (found.of(step.get(key), key) for key in _ENDS)
-        table: dict[str, Value] = {"kind": "transfer", "inputs": {"source": source}, "outputs": {"target": target}}
-        return table if step.get("allow_reuse", True) else {**table, "reuse": False}
+        if "compute" in step:
+            self._draft.note("compute: a transfer is made by this machine", name)
+        made: dict[str, Value] = {"kind": "transfer", "inputs": {"source": source}, "outputs": {"target": target}}
+        return made if step.get("allow_reuse", True) else {**made, "reuse": False}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mlmake.errors import UsageError, nearest
 from mlmake.model.data import Value
 from mlmake.services.importing.draft import Draft, as_name
+from mlmake.services.importing.shapes import table, tables, text
 
 _IMPORTED = ("PythonScriptStep", "DataTransferStep")
 
@@ -21,29 +22,33 @@ class Sources:
 
     def of(self, source: Value, key: str) -> str:
         """The path that a source stands for. Raises UsageError."""
-        if source not in self.known:
-            near = nearest(str(source), self.known)
+        name = text(source, key)
+        if name not in self.known:
+            near = nearest(name, self.known)
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(self.known) or 'none'}"
-            what = f"{key}: {source!r} is no data reference, datapath parameter or destination of a step"
+            what = f"{key}: {name!r} is no data reference, datapath parameter or destination of a step"
             raise UsageError(what, hint=hint)
-        return self.known[str(source)]
+        return self.known[name]
 
 
 def sources(draft: Draft, pipeline: Mapping[str, Value], steps: Mapping[str, Mapping[str, Value]]) -> Sources:
     """What every source stands for; `steps` go by their names in the draft. Raises UsageError."""
     known: dict[str, str] = {}
-    for name, said in (pipeline.get("data_references") or {}).items():
-        known[str(name)] = _reference(draft, str(name), said)
-    for name, said in (pipeline.get("parameters") or {}).items():
+    for name, said in tables(pipeline.get("data_references"), "data_references").items():
+        known[name] = _reference(draft, name, said)
+    for name, said in tables(pipeline.get("parameters"), "parameters").items():
         if str(said.get("type")).lower() == "datapath":
-            known[str(name)] = in_store(draft, said.get("default") or {}, f"parameters.{name}")
-    for step, table in steps.items():
-        for output, said in (table.get("outputs") or {}).items():
-            destination = str(said.get("destination"))
-            if destination in known:
-                raise UsageError(f"steps.{step}.outputs.{output}: {destination!r} is a source already")
-            is_made = table["type"] in _IMPORTED
-            known[destination] = f"@{step}.{as_name(str(output))}" if is_made else output_path(step, str(output))
+            where = f"parameters.{name}"
+            known[name] = _in_store(draft, table(said.get("default"), where), where)
+    for step, own in steps.items():
+        for output, said in tables(own.get("outputs"), f"steps.{step}.outputs").items():
+            where = f"steps.{step}.outputs.{output}"
+            destination = text(said.get("destination"), where)
+            if not destination or destination in known:
+                what = f"{destination!r} is a source already" if destination else "it has no destination"
+                raise UsageError(f"{where}: {what}")
+            is_made = own["type"] in _IMPORTED
+            known[destination] = f"@{step}.{as_name(output)}" if is_made else output_path(step, output)
     return Sources(known=known)
 
 
@@ -55,24 +60,24 @@ def output_path(step: str, output: str) -> str:
 def _reference(draft: Draft, name: str, said: Mapping[str, Value]) -> str:
     where = f"data_references.{name}"
     draft.leave(said, ("datastore", "path_on_datastore", "dataset_name", "dataset_id", "bind_mode"), where=f"{where}.")
-    dataset = said.get("dataset_name") or said.get("dataset_id")
+    dataset = text(said.get("dataset_name"), where, text(said.get("dataset_id"), where))
     if dataset:
         store = draft.datastore("datasets", "data/datasets")
-        path = f"{store}://{as_name(str(dataset))}/"
+        path = f"{store}://{as_name(dataset)}/"
         draft.note(f"{where}: dataset {dataset!r} is the folder {path}: put its files there")
         return path
-    return in_store(draft, said, where)
+    return _in_store(draft, said, where)
 
 
-def in_store(draft: Draft, said: Mapping[str, Value], where: str) -> str:
+def _in_store(draft: Draft, said: Mapping[str, Value], where: str) -> str:
     """A path on a datastore. Raises UsageError."""
     if not said.get("datastore"):
         raise UsageError(f"{where}: it names no datastore")
-    name = str(said["datastore"])
+    name = text(said["datastore"], where)
     store = draft.datastore(name, f"data/{as_name(name)}")
     draft.note(
         f"datastore {name!r} is the folder data/{as_name(name)}: say its URL under [datastores], such as abfs://…"
     )
-    path = str(said.get("path_on_datastore") or "").strip("/")
+    path = text(said.get("path_on_datastore"), where).strip("/")
     is_folder = not os.path.splitext(path)[1]
     return f"{store}://{path}{'/' if path and is_folder else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,13 +12,20 @@ from mlmake.model.data import Value
 from mlmake.services.importing.azure_data import Sources, output_path
 from mlmake.services.importing.draft import Draft, as_name
 from mlmake.services.importing.reading import read
+from mlmake.services.importing.shapes import items, table, tables, text
 
 _STEP = (
     *("type", "name", "script_name", "source_directory", "arguments", "inputs", "outputs", "parameters", "compute"),
-    *("runconfig", "runconfig_parameters", "allow_reuse", "version", "hash_paths"),
+    *("runconfig", "runconfig_parameters", "allow_reuse", "version", "hash_paths", "side_inputs"),
 )
 _ARGUMENT = re.compile(r"(?P<space>input|side_input|output|parameter):(?P<name>\w+)")
-_SPACES = {"input": "inputs", "side_input": "inputs", "output": "outputs", "parameter": "params"}
+_SPACES = {
+    "input": ("inputs", "inputs"),
+    "side_input": ("side_inputs", "inputs"),
+    "output": ("outputs", "outputs"),
+    "parameter": ("parameters", "params"),
+}
+"""By the word before the colon: the step's key in the YAML, and mlmake's placeholder."""
 _RUNCONFIG = ("script", "arguments", "target", "framework", "environment", "communicator")
 
 
@@ -39,109 +45,118 @@ class ScriptReader:
         self.draft.leave(self.step, _STEP, self.name)
         if "runconfig_parameters" in self.step:
             self._note("runconfig_parameters: a step is one process; what it takes of its target is its resources")
-        table: dict[str, Value] = {
+        made: dict[str, Value] = {
             "description": self._description(),
             "script": self._script(),
-            "args": [self._argument(str(each)) for each in self.step.get("arguments") or ()],
-            "code": [self._in_source(str(each)) for each in self.step.get("hash_paths") or ()],
+            "args": [self._argument(each) for each in self._arguments()],
+            "code": self._code(),
             "inputs": dict(self._inputs()),
             "outputs": dict(self._outputs()),
             "params": dict(self._params()),
-            "version": str(self.step.get("version") or ""),
+            "version": text(self.step.get("version"), "version"),
             "environment": self._environment(),
         }
-        kept = {key: value for key, value in table.items() if value or key == "args"}
+        kept = {key: value for key, value in made.items() if value or key == "args"}
         return kept if self.step.get("allow_reuse", True) else {**kept, "reuse": False}
 
     def _note(self, what: str) -> None:
         self.draft.note(what, self.name)
 
     def _description(self) -> str:
-        said = str(self.step.get("name") or "")
+        said = text(self.step.get("name"), "name")
         return said if as_name(said) != self.name else ""
 
     def _script(self) -> str:
-        if not self.step.get("script_name"):
+        script = text(self.step.get("script_name"), "script_name")
+        if not script:
             raise UsageError("a PythonScriptStep needs script_name")
-        if str(self.step.get("source_directory") or ".") not in (".", "./"):
-            self._note("it runs in the project's root, not in source_directory")
-        return self._in_source(str(self.step["script_name"]))
+        if os.path.normpath(self._source) != ".":
+            self.draft.note("scripts run in the project's root, not in their source_directory")
+        return self._in_source(script)
+
+    @property
+    def _source(self) -> str:
+        return text(self.step.get("source_directory"), "source_directory", ".")
+
+    def _code(self) -> list[str]:
+        return [self._in_source(text(each, "hash_paths")) for each in items(self.step.get("hash_paths"), "hash_paths")]
+
+    def _arguments(self) -> list[str]:
+        return [text(each, "arguments") for each in items(self.step.get("arguments"), "arguments")]
 
     def _in_source(self, path: str) -> str:
-        source = os.path.join(self.folder, str(self.step.get("source_directory") or "."))
-        return os.path.relpath(os.path.join(source, path), self.root)
+        return os.path.relpath(os.path.join(self.folder, self._source, path), self.root)
 
-    def _argument(self, text: str) -> str:
+    def _argument(self, said: str) -> str:
         """A word with what it names; `parameter:x` may stand anywhere in it."""
 
         def placed(match: re.Match[str]) -> str:
-            space, name = match["space"], match["name"]
-            table = {"params": "parameters"}.get(_SPACES[space], _SPACES[space])
-            if name not in (self.step.get(table) or {}):
-                raise UsageError(f"arguments: {match[0]} is not in {table}")
-            return f"{{{_SPACES[space]}.{as_name(name)}}}"
+            key, space = _SPACES[match["space"]]
+            if match["name"] not in table(self.step.get(key), key):
+                raise UsageError(f"arguments: {match[0]} is not in {key}")
+            return f"{{{space}.{as_name(match['name'])}}}"
 
-        return _ARGUMENT.sub(placed, text)
+        return _ARGUMENT.sub(placed, said)
 
     def _inputs(self) -> Iterator[tuple[str, Value]]:
-        for name, said in (self.step.get("inputs") or {}).items():
-            table = said if isinstance(said, Mapping) else {"source": said}
-            self.draft.leave(table, ("source", "type", "bind_mode"), self.name, f"inputs.{name}.")
-            yield as_name(name), self.sources.of(table.get("source"), f"inputs.{name}")
+        for key in ("inputs", "side_inputs"):
+            for name, said in tables(self.step.get(key), key).items():
+                self.draft.leave(said, ("source", "type", "bind_mode"), self.name, f"{key}.{name}.")
+                yield as_name(name), self.sources.of(said.get("source"), f"{key}.{name}")
 
     def _outputs(self) -> Iterator[tuple[str, Value]]:
-        for name, said in (self.step.get("outputs") or {}).items():
-            if not said.get("destination"):
-                raise UsageError(f"outputs.{name}: it has no destination")
+        for name, said in tables(self.step.get("outputs"), "outputs").items():
             known = ("destination", "datastore", "type", "bind_mode", "overwrite")
             self.draft.leave(said, known, self.name, f"outputs.{name}.")
             if said.get("datastore"):
                 self._note(f"outputs.{name} is kept in the project, not in datastore {said['datastore']!r}")
-            yield as_name(name), output_path(self.name, str(name))
+            yield as_name(name), output_path(self.name, name)
 
     def _params(self) -> Iterator[tuple[str, Value]]:
-        named = {match["name"] for each in self.step.get("arguments") or () for match in _ARGUMENT.finditer(str(each))}
-        for name, said in (self.step.get("parameters") or {}).items():
+        named = {match["name"] for each in self._arguments() for match in _ARGUMENT.finditer(each)}
+        for name, said in table(self.step.get("parameters"), "parameters").items():
             if name not in named:
                 self._note(f"parameters.{name}: the script finds it in MLMAKE_PARAM_{name.upper()}")
             if isinstance(said, Mapping):
-                source = as_name(str(said.get("source")))
+                source = as_name(text(said.get("source"), f"parameters.{name}"))
                 if source not in self.draft.params:
                     raise UsageError(f"parameters.{name}: the pipeline has no parameter {said.get('source')!r}")
                 yield as_name(name), source
             else:
-                self.draft.params.setdefault(self.name, {})[as_name(name)] = said
+                value = said if isinstance(said, bool | int | float) else text(said, f"parameters.{name}")
+                self.draft.params.setdefault(self.name, {})[as_name(name)] = value
                 yield as_name(name), f"{self.name}.{as_name(name)}"
 
     # Its software.
 
     def _environment(self) -> str:
         """The name of an environment from the conda file that the runconfig names; "" where there is none."""
-        said = self.step.get("runconfig")
+        said = text(self.step.get("runconfig"), "runconfig")
         if not said:
             return ""
-        path = os.path.join(self.folder, str(said))
+        path = os.path.join(self.folder, said)
         if not os.path.exists(path):
             self._note(f"runconfig {said} is not there: say the step's software under environment")
             return ""
-        config = read(path) or {}
+        config = table(read(path), said)
         self.draft.leave(config, _RUNCONFIG, self.name, f"runconfig {said}: ")
-        inner = config.get("environment") or {}
-        python = inner.get("python") or {}
+        inner = table(config.get("environment"), f"{said}: environment")
+        python = table(inner.get("python"), f"{said}: environment.python")
         self.draft.leave(inner, ("name", "python"), self.name, f"runconfig {said}: environment.")
         self.draft.leave(python, ("condaDependenciesFile",), self.name, f"runconfig {said}: environment.python.")
-        conda = python.get("condaDependenciesFile")
+        conda = text(python.get("condaDependenciesFile"), said)
         if not conda:
             return ""
-        name = as_name(os.path.splitext(os.path.basename(str(said)))[0])
-        file = os.path.relpath(os.path.join(self.folder, str(conda)), self.root)
+        name = as_name(os.path.splitext(os.path.basename(said))[0])
+        file = os.path.relpath(os.path.join(self.folder, conda), self.root)
         self.draft.sections.setdefault("environments", {})[name] = {"conda": file}
         return name
 
 
-def note_dropped(draft: Draft, name: str, kind: str, step: Mapping[str, Value]) -> None:
-    """Note a step of a type that has no counterpart, with all that it says."""
-    for output in step.get("outputs") or {}:
-        draft.note(f"what {name!r} would write is expected at {output_path(name, str(output))}", name)
-    draft.idle[name] = {"kind": kind}
-    draft.note(f"a {kind} has no counterpart: {json.dumps(step, default=str)}", name)
+def keep_idle(draft: Draft, name: str, step: Mapping[str, Value]) -> None:
+    """Keep a step of a type that has no counterpart as a comment. Raises UsageError."""
+    outputs = table(step.get("outputs"), "outputs")
+    draft.note(f"a {step['type']} has no counterpart; what it says stands below", name)
+    for output in outputs:
+        draft.note(f"its output {output} is expected at {output_path(name, output)}", name)
+    draft.idle[name] = {key: value for key, value in step.items() if value is not None}

@@ -10,11 +10,12 @@ from dataclasses import replace
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.services.importing.draft import Draft, as_name
-from mlmake.services.importing.dvc.paths import Paths, recorded_folders
+from mlmake.services.importing.dvc.paths import Paths
 from mlmake.services.importing.dvc.stage import KINDS_OF_OUTPUT, PARAMS, StageReader, entries
 from mlmake.services.importing.dvc.templates import Context
 from mlmake.services.importing.dvc.variants import Variant, variants
 from mlmake.services.importing.reading import read
+from mlmake.services.importing.shapes import items, table, text
 
 _TOP = ("stages", "vars", "metrics")
 _WHY = {
@@ -29,8 +30,8 @@ def dvc_draft(document: Mapping[str, Value], source: str, root: str) -> Draft:
     """What the dvc.yaml at `source` becomes in a project at `root`, an absolute folder. Raises UsageError."""
     folder = os.path.dirname(os.path.abspath(source))
     draft = Draft(source=os.path.relpath(source, root))
-    paths = Paths(draft=draft, root=root, folder=folder, folders=recorded_folders(folder))
-    context = Context(values=_values(document.get("vars") or (), folder, _defaults(folder)))
+    paths = Paths(draft=draft, root=root, folder=folder)
+    context = Context(values=_values(document.get("vars"), folder, _defaults(folder)))
     for key in document:
         if key not in _TOP:
             draft.note(f"{key}: {_WHY.get(str(key), 'has no counterpart')}")
@@ -53,22 +54,20 @@ class _Reader:
 
     def read(self) -> None:
         """Every stage. Raises UsageError that names the stage."""
-        stages = self._document.get("stages") or {}
-        if not isinstance(stages, Mapping) or not stages:
+        stages = table(self._document.get("stages"), "stages")
+        if not stages:
             raise UsageError(f"{self._draft.source} has no stages")
         found: list[Variant] = []
         for name, stage in stages.items():
             with _of_stage(name):
-                found += self._variants(str(name), stage)
+                found += self._variants(name, table(stage, "the stage"))
         made = frozenset(path for each in found for path in self._made(each))
         measured = self._measured(made)
         for each in found:
             with _of_stage(each.name):
                 self._add(each, made, measured)
 
-    def _variants(self, name: str, stage: Value) -> Iterator[Variant]:
-        if not isinstance(stage, Mapping):
-            raise UsageError(f"expected a table, got {stage!r}")
+    def _variants(self, name: str, stage: Mapping[str, Value]) -> Iterator[Variant]:
         for each in variants(name, stage, self._context):
             own = each.body.get("vars")
             if own:
@@ -81,13 +80,13 @@ class _Reader:
         """Absolute paths of all that a variant writes, as far as its first combination tells."""
         with _of_stage(variant.name):
             for kind in KINDS_OF_OUTPUT:
-                for path, _ in entries(variant.body.get(kind) or ()):
+                for path, _ in entries(variant.body.get(kind), kind):
                     yield self._paths.place(path, _wdir(variant), variant.context).resolved
 
     def _measured(self, made: frozenset[str]) -> frozenset[str]:
         """The metrics that the file names outside of its stages."""
         found = set()
-        for path, _ in entries(self._document.get("metrics") or ()):
+        for path, _ in entries(self._document.get("metrics"), "metrics"):
             place = self._paths.place(path, ".", self._context).resolved
             found.add(place)
             if place not in made:
@@ -112,35 +111,29 @@ def _of_stage(name: str) -> Iterator[None]:
 
 
 def _wdir(variant: Variant) -> str:
-    return str(variant.context.resolved(variant.body.get("wdir") or "."))
+    return text(variant.context.resolved(variant.body.get("wdir")), "wdir", ".")
 
 
 def _defaults(folder: str) -> Mapping[str, Value]:
     path = os.path.join(folder, PARAMS)
-    return _table(read(path), path) if os.path.exists(path) else {}
+    return table(read(path), path) if os.path.exists(path) else {}
 
 
 def _values(said: Value, folder: str, first: Mapping[str, Value]) -> dict[str, Value]:
     """`vars`: tables, and files of which all or some keys count, one over the other. Raises UsageError."""
     found = dict(first)
-    for entry in said:
+    for entry in items(said, "vars"):
         if isinstance(entry, Mapping):
             found = _merged(found, entry)
             continue
-        file, _, keys = str(entry).partition(":")
+        file, _, keys = text(entry, "vars").partition(":")
         path = os.path.join(folder, file)
-        table = _table(read(path), path)
+        loaded = table(read(path), path)
         wanted = [key.strip() for key in keys.split(",") if key.strip()]
-        if missing := [key for key in wanted if key not in table]:
+        if missing := [key for key in wanted if key not in loaded]:
             raise UsageError(f"vars: {file} has no {missing[0]!r}")
-        found = _merged(found, {key: table[key] for key in wanted} if wanted else table)
+        found = _merged(found, {key: loaded[key] for key in wanted} if wanted else loaded)
     return found
-
-
-def _table(value: Value, path: str) -> Mapping[str, Value]:
-    if value is None or isinstance(value, Mapping):
-        return value or {}
-    raise UsageError(f"{path} holds no table")
 
 
 def _merged(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str, Value]:
@@ -152,9 +145,9 @@ def _merged(first: Mapping[str, Value], second: Mapping[str, Value]) -> dict[str
     return {**first, **second, **both}
 
 
-def _put(table: dict[str, Value], key: str, value: Value) -> None:
+def _put(params: dict[str, Value], key: str, value: Value) -> None:
     """Put a value at a dotted key."""
     *above, last = key.split(".")
     for part in above:
-        table = table.setdefault(part, {})
-    table[last] = value
+        params = params.setdefault(part, {})
+    params[last] = value

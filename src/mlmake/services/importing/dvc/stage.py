@@ -14,6 +14,7 @@ from mlmake.services.importing.dvc.commands import joined, needs_bash
 from mlmake.services.importing.dvc.paths import Paths, Place
 from mlmake.services.importing.dvc.templates import Context
 from mlmake.services.importing.dvc.variants import Variant
+from mlmake.services.importing.shapes import items, table, tables, text
 
 PARAMS = "params.yaml"
 KINDS_OF_OUTPUT = ("outs", "metrics", "plots")
@@ -52,20 +53,20 @@ class StageReader:
         """Put the step into the draft. Raises UsageError."""
         self.draft.leave(self._body, _STAGE, self.name)
         is_frozen = self._flag("frozen")
-        table = self._table(is_frozen)
+        made = self._table(is_frozen)
         if is_frozen:
             self._note("frozen: it is not run, and its outputs are taken as they are; uncomment it to run it")
-            self.draft.idle[self.name] = table
+            self.draft.idle[self.name] = made
         else:
-            self.draft.steps[self.name] = table
+            self.draft.steps[self.name] = made
 
     def _table(self, is_frozen: bool) -> dict[str, Value]:
-        wdir = str(self._context.resolved(self._body.get("wdir") or "."))
+        wdir = text(self._context.resolved(self._body.get("wdir")), "wdir", ".")
         inputs, code = self._reads(wdir)
         inputs |= self._picks(wdir, is_frozen, inputs)
         outputs, metrics, cache = self._writes(wdir)
-        table: dict[str, Value] = {
-            "description": self._context.resolved(self._body.get("desc") or ""),
+        made: dict[str, Value] = {
+            "description": text(self._context.resolved(self._body.get("desc")), "desc"),
             "command": self._command(wdir),
             "code": code[0] if len(code) == 1 else code,
             "matrix": dict(self.variant.matrix),
@@ -75,7 +76,7 @@ class StageReader:
             "in_place": bool(outputs or metrics),
             "cache": cache,
         }
-        kept = {key: value for key, value in table.items() if value}
+        kept = {key: value for key, value in made.items() if value}
         is_callback = not (self._body.get("deps") or self._body.get("params") or outputs or metrics)
         return {**kept, "reuse": False} if is_callback or self._flag("always_changed") else kept
 
@@ -101,29 +102,20 @@ class StageReader:
         """Its inputs, and what of them is code."""
         inputs: dict[str, Value] = {}
         code: list[str] = []
-        for said in self._body.get("deps") or ():
-            if isinstance(said, Mapping):
-                said = self._only(said, "deps")
+        for said, settings in entries(self._body.get("deps"), "deps"):
+            self.draft.leave(settings, (), self.name, f"deps: {said}: ")
             place = self.paths.place(said, wdir, self._context)
             if place.resolved.startswith(("remote://", "dvc://")):
                 self._note(f"deps: {said} names a remote of DVC's configuration: declare it under [datastores]")
             elif self._is_code(place):
                 code.append(place.text)
             else:
-                table = {"path": place.text, "mode": "path"}
-                inputs[self._named(place, inputs)] = table if place.is_url else place.text
+                streamed = {"path": place.text, "mode": "path"}
+                inputs[self._named(place, inputs)] = streamed if place.is_url else place.text
             if os.path.exists(f"{place.resolved.rstrip('/')}.dvc"):
                 self._note(f"{said} is kept by DVC: mlmake reads the file that `dvc pull` has brought")
         code += self._mentioned(wdir, code, inputs)
         return inputs, code
-
-    def _only(self, entry: Mapping[str, Value], key: str) -> str:
-        """The path of an entry with settings below it."""
-        if len(entry) != 1:
-            raise UsageError(f"{key}: expected a path, or one path with settings below it, got {dict(entry)!r}")
-        ((path, settings),) = entry.items()
-        self.draft.leave(settings or {}, (), self.name, f"{key}: {path}: ")
-        return str(path)
 
     def _is_code(self, place: Place) -> bool:
         if place.resolved in self.made or "://" in place.text:
@@ -164,25 +156,23 @@ class StageReader:
     def _param_keys(self) -> dict[str, list[str]]:
         """File -> the keys that count; none where the whole file does."""
         found: dict[str, list[str]] = {}
-        for entry in self._body.get("params") or ():
-            if isinstance(entry, Mapping):
-                for file, keys in entry.items():
-                    found.setdefault(self._context.resolved(file), []).extend(map(self._context.path, keys or ()))
-            else:
-                found.setdefault(PARAMS, []).append(self._context.path(str(entry)))
+        for entry in items(self._body.get("params"), "params"):
+            for file, keys in ({PARAMS: [entry]} if isinstance(entry, str) else table(entry, "params")).items():
+                named = found.setdefault(text(self._context.resolved(file), "params"), [])
+                named += (self._context.path(text(key, "params")) for key in items(keys, f"params: {file}"))
         return found
 
     def _pick(self, name: str, place: Place, keys: list[str]) -> str:
         step = self.draft.free(f"{self.name}-{name}")
         apart = "".join(f"-{{matrix.{axis}}}" for axis in self.variant.matrix)
-        table: dict[str, Value] = {
+        made: dict[str, Value] = {
             "kind": "pick",
             "keys": keys,
             "matrix": dict(self.variant.matrix),
             "inputs": {"file": place.text},
             "outputs": {"values": f"build/params/{step}{apart}.json"},
         }
-        self.draft.steps[step] = {key: value for key, value in table.items() if value}
+        self.draft.steps[step] = {key: value for key, value in made.items() if value}
         own = ",".join(f"{axis}={{matrix.{axis}}}" for axis in self.variant.matrix)
         return f"@{step}[{own}]" if own else f"@{step}"
 
@@ -193,7 +183,7 @@ class StageReader:
         metrics: dict[str, Value] = {}
         cache: dict[str, Value] = {}
         for kind in KINDS_OF_OUTPUT:
-            for path, settings in entries(self._body.get(kind) or ()):
+            for path, settings in entries(self._body.get(kind), kind):
                 place = self.paths.place(path, wdir, self._context)
                 if place.is_url:
                     self._note(f"{kind}: {path} lies in a store: what a command writes there is not tracked")
@@ -217,14 +207,13 @@ class StageReader:
         return settings.get("cache") is False
 
 
-def entries(said: Value) -> Iterator[tuple[str, Mapping[str, Value]]]:
-    """Paths with their settings."""
-    for entry in said:
+def entries(said: Value, where: str) -> Iterator[tuple[str, Mapping[str, Value]]]:
+    """Paths with their settings. Raises UsageError."""
+    for entry in items(said, where):
         if isinstance(entry, Mapping):
-            for path, settings in entry.items():
-                yield str(path), settings if isinstance(settings, Mapping) else {}
+            yield from tables(entry, where).items()
         else:
-            yield str(entry), {}
+            yield text(entry, where), {}
 
 
 def _holds_modules(folder: str) -> bool:

@@ -10,6 +10,7 @@ from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.services.importing.draft import as_name
 from mlmake.services.importing.dvc.templates import Axis, Context, is_plain, word
+from mlmake.services.importing.shapes import table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class Variant:
 def variants(name: str, stage: Mapping[str, Value], context: Context) -> Iterator[Variant]:
     """The steps of a stage. Raises UsageError."""
     if "foreach" in stage:
-        yield from _of_items(name, stage.get("do") or {}, _items(stage["foreach"], context), context)
+        yield from _of_items(name, table(stage.get("do"), "do"), _items(stage["foreach"], context), context)
     elif "matrix" in stage:
         body = {key: each for key, each in stage.items() if key != "matrix"}
         yield from _of_matrix(name, body, _axes(stage["matrix"], context), context)
