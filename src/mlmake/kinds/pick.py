@@ -18,7 +18,7 @@ class Pick:
     """Writes the values that some dotted keys have in a YAML, TOML, JSON or Python file, its one input, as JSON.
 
     A step that reads such a file by itself has the pick as an input: it runs again only if one of these values is
-    another one. See [the how-to](../how-to/from-dvc.md).
+    another one. As `metrics`, its output is remembered with the run. See [the how-to](../how-to/from-dvc.md).
     """
 
     name: ClassVar[str] = "pick"
@@ -44,8 +44,8 @@ class Pick:
         sources = [source.location for each in step.inputs for source in each.sources]
         if len(spec.inputs) != 1 or len(sources) != 1 or sources[0].is_folder or sources[0].pattern:
             yield "inputs", "a pick has exactly one input, a file"
-        if spec.metrics or len(spec.outputs) != 1:
-            yield "outputs", "a pick has exactly one output, and no metrics"
+        if len(step.outputs) != 1:
+            yield "outputs", "a pick has exactly one output; as `metrics`, runs remember its values"
         if not self.keys:
             yield "keys", "name one or more keys"
         if spec.compute != "local" or spec.environment != "system":

@@ -170,7 +170,7 @@ class StageReader:
             "keys": keys,
             "matrix": dict(self.variant.matrix),
             "inputs": {"file": place.text},
-            "outputs": {"values": f"build/params/{step}{apart}.json"},
+            "metrics": {name: f"build/params/{step}{apart}.json"},
         }
         self.draft.steps[step] = {key: value for key, value in made.items() if value}
         own = ",".join(f"{axis}={{matrix.{axis}}}" for axis in self.variant.matrix)
