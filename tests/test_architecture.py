@@ -37,6 +37,7 @@ LAZY = {
         "mlmake.state.upkeep",
     },
     "registry.py": {"importlib.metadata"},
+    "services/importing/reading.py": {"ruamel.yaml", "ruamel.yaml.error"},
     "state/snapshot.py": {"glob"},
 }
 """Imports inside functions beside those of the command line: what they load costs time that a no-op must not pay."""

@@ -62,6 +62,7 @@ KINDS = Registry(
         "python": "mlmake.kinds.python:Python",
         "command": "mlmake.kinds.command:Command",
         "transfer": "mlmake.kinds.transfer:Transfer",
+        "pick": "mlmake.kinds.pick:Pick",
     },
 )
 

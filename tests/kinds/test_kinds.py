@@ -15,6 +15,7 @@ from mlmake.config.load import parse
 from mlmake.engine.request import call_for, environment_for, job_for, variables
 from mlmake.environments.system import System
 from mlmake.kinds.command import Command
+from mlmake.kinds.pick import Pick
 from mlmake.kinds.python import Python
 from mlmake.kinds.transfer import Transfer
 from mlmake.model.data import Location, Scalar, Value
@@ -228,7 +229,12 @@ def test_lists_as_words() -> None:
     assert as_words([]) == ()
 
 
-MADE: Mapping[str, Any] = {"python": Python(script="s.py"), "command": Command(command="c"), "transfer": Transfer()}
+MADE: Mapping[str, Any] = {
+    "python": Python(script="s.py"),
+    "command": Command(command="c"),
+    "transfer": Transfer(),
+    "pick": Pick(keys=("seed",)),
+}
 
 
 @pytest.mark.parametrize("name", list(KINDS.table))
@@ -240,7 +246,7 @@ def test_kinds_keep_their_contract(name: str) -> None:
     for each in fields(made):
         with pytest.raises(FrozenInstanceError):
             setattr(made, each.name, "other")
-    filled = replace(call(outputs={"x": "x"}), targets={"x": Location("x", "/project/x")})
+    filled = replace(call(inputs={"i": ("i",)}, outputs={"x": "x"}), targets={"x": Location("x", "/project/x")})
     assert made.argv(filled) == made.argv(filled)
 
 

@@ -394,11 +394,11 @@ def test_a_missing_script_is_told(one: Folder) -> None:
         ("python ./steps//s.py", ["steps/s.py", "steps/helper.py"]),
         ("sh run.sh && python steps/s.py | sort", ["run.sh", "steps/s.py", "steps/helper.py"]),
         ("(cd . ; sh run.sh)", ["run.sh"]),
-        ("cat data/table.csv", ["data/table.csv"]),
+        ("cat data/table.csv run.sh", ["run.sh"]),
         ("tool --config=conf.yaml --quoted='run.sh'", ["conf.yaml", "run.sh"]),
         ("cat <run.sh", ["run.sh"]),
         ("echo steps missing.sh /etc/passwd ../x -run.sh", []),
-        ("cat build/made.txt", []),
+        ("cat build/made.txt build/folder/part.txt", []),
         ("cat {outputs.built}", []),
     ],
 )
@@ -410,11 +410,12 @@ def test_files_that_a_command_mentions_are_its_code(one: Folder, command: str, e
             "run.sh": "",
             "conf.yaml": "",
             "build/made.txt": "",
+            "build/folder/part.txt": "",
             "-run.sh": "",
             "../x": "",
         }
     )
-    made = '\n[pipelines.p.steps.made]\ncommand = "true"\noutputs = { x = "build/made.txt" }\n'
+    made = '\n[pipelines.p.steps.made]\ncommand = "true"\noutputs = { x = "build/made.txt", y = "build/folder" }\n'
     one.toml(STEP.replace('script = "steps/s.py"', f"command = {json.dumps(command)}") + made)
     found = facts(one)
     assert [name.removeprefix("code ") for name in found if name.startswith("code ")] == expected

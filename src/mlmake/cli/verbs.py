@@ -21,6 +21,7 @@ COMMANDS = (
     "compute",
     "run",
     "init",
+    "import",
     "completion",
 )
 """One module each under `cli/commands`, loaded when it is used."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from mlmake.cli.place import complete_targets
 from mlmake.errors import UsageError
+from mlmake.model.data import Value
 from mlmake.model.reason import State
 from mlmake.model.run import Outcome, seconds_in_words
 
@@ -71,6 +74,13 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def print_csv(rows: Iterable[Sequence[object]]) -> None:
+    """Rows as CSV; a list or table in a cell is JSON."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for row in rows:
+        writer.writerow(json.dumps(cell) if isinstance(cell, list | dict) else cell for cell in row)
+
+
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Rows as aligned columns; the last one is not padded. Columns in `right` are aligned to the right."""
     widths = [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))] if rows else []
@@ -86,6 +96,13 @@ def _padded(cell: str, width: int, to_right: bool) -> str:
 
 def state_word(state: State | Outcome) -> str:
     return click.style(state.value, fg=COLORS[state])
+
+
+def shown(value: Value) -> str:
+    """A number in at most six digits; of a series its last value; anything else as it is."""
+    if isinstance(value, list) and value:
+        return f"{shown(value[-1])} (of {len(value)})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def when(moment: float | None) -> str:

@@ -12,7 +12,7 @@ import glob
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from mlmake.model.data import Input, Source
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
-from mlmake.model.step import Kind, Step, StepSpec
+from mlmake.model.step import Step, StepSpec
 from mlmake.state.database import misread
 from mlmake.state.declared import Declared, as_json
 from mlmake.state.digests import Digest, Digests
@@ -246,7 +246,7 @@ class Fingerprints:
         """What a table alone decides: worked out once, as it cannot change while we look."""
         known = self._declared.get(id(spec))
         if known is None:
-            known = self._declared[id(spec)] = Declared.of(spec, tuple(self._mentioned(spec.kind)))
+            known = self._declared[id(spec)] = Declared.of(spec, tuple(self._mentioned(spec)))
         return known
 
     def _code_files(self, spec: StepSpec, declared: Declared) -> list[str]:
@@ -282,11 +282,16 @@ class Fingerprints:
             self._matches[base, pattern] = matches(base, pattern)
         return self._matches[base, pattern]
 
-    def _mentioned(self, kind: Kind) -> list[str]:
-        """Absolute paths of words in a command that would be code if the project had a file of that name."""
-        clean = map(os.path.normpath, kind.code().mentioned)
-        paths = [self._absolute(word) for word in clean if not word.startswith(("/", "..", "-"))]
-        return [path for path in paths if path not in self._project.owners]
+    def _mentioned(self, spec: StepSpec) -> list[str]:
+        """Absolute paths of words in a command that would be code if the project had a file of that name.
+
+        What a step makes is no code, and what is an input counts as that; a module is followed all the same.
+        """
+        read = {os.path.normpath(text) for texts in spec.inputs.values() for text in texts}
+        words = dict.fromkeys(map(os.path.normpath, spec.kind.code().mentioned))
+        inside = [word for word in words if not word.startswith(("/", "..", "-"))]
+        paths = [self._absolute(word) for word in inside if word.endswith(".py") or not _lies_in(word, read)]
+        return [path for path in paths if not _lies_in(path, self._project.owners)]
 
     def _followed(self, script: str) -> tuple[str, ...]:
         return self._closure.of(script) if script.endswith(".py") else (script,)
@@ -377,3 +382,12 @@ def _known_imports(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]
 def _digest_of(items: tuple[Item, ...]) -> str:
     lines = "".join(f"{item.text}\0{item.digest}\0" for item in items)
     return xxhash.xxh3_128_hexdigest(lines.encode("utf-8", "surrogateescape"))
+
+
+def _lies_in(path: str, places: Container[str]) -> bool:
+    """Whether a path, or a folder above it, is one of `places`."""
+    while path not in ("", "/"):
+        if path in places:
+            return True
+        path = os.path.dirname(path)
+    return False

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import click
 
-from mlmake.cli.commands.metrics import flat, shown
 from mlmake.cli.commands.show import find
 from mlmake.cli.place import Place
-from mlmake.cli.words import NUMBERS, as_json, print_json, print_table
+from mlmake.cli.words import NUMBERS, as_json, print_json, print_table, shown
 from mlmake.model.data import Value
 from mlmake.model.run import StepRun, size_in_words
+from mlmake.services.comparison import flat, is_number
 
 _KINDS = ("parameter", "fact", "metric", "output")
 """In the order in which they are told: what was put in, what came out."""
@@ -112,13 +112,9 @@ def _known(step_run: StepRun | None) -> Iterator[tuple[str, _Known]]:
 
 
 def _change(old: _Known | None, new: _Known | None) -> float | None:
-    if old is None or new is None or not (_is_number(old.value) and _is_number(new.value)):
+    if old is None or new is None or not (is_number(old.value) and is_number(new.value)):
         return None
     return float(new.value - old.value)
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _as_json(each: Difference) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""Pipelines of other tools as a `pipelines.toml`."""

@@ -1,0 +1,1 @@
+"""A `dvc.yaml` as a `pipelines.toml`."""
