@@ -78,6 +78,26 @@ def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == "pip install 'mlmake[s3]'"
 
 
+def test_the_driver_of_a_host_is_an_extra_too(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_PARAMIKO], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert ran.stdout.splitlines()[-1:] == ["pip install 'mlmake[sftp]'"], ran.stderr
+
+
+_WITHOUT_PARAMIKO = """
+import sys
+sys.modules["paramiko"] = None
+from mlmake.errors import StoreError
+from mlmake.stores.opening import open_store
+try:
+    open_store("box", "sftp://me@127.0.0.1/srv", {}, {})
+except StoreError as error:
+    print(error.message)
+    print(error.hint)
+"""
+
+
 def test_an_unknown_scheme() -> None:
     with pytest.raises(StoreError, match="datastore lake: nowhere://b/x: cannot be opened"):
         open_store("lake", "nowhere://b/x", {}, {})

@@ -15,12 +15,6 @@ WEB = {"http", "https"}
 PATIENT = {"gs", "gcs", "abfs", "abfss", "az", "adl"}
 """Their drivers' own retries cannot be turned off."""
 _AMAZON = {"s3", "s3a"}
-_EXTRAS = {
-    **dict.fromkeys(_AMAZON, "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "abfs"),
-    **dict.fromkeys(WEB, "http"),
-}
 _CONNECTIONS = 32
 _LOGGERS = ("fsspec", "s3fs", "gcsfs", "azure", "botocore", "aiobotocore")
 
@@ -33,9 +27,7 @@ def opened(url: str, scheme: str, options: Mapping[str, Any], voice: Voice) -> t
     try:
         fs, root = url_to_fs(url, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError as error:
-        extra = _EXTRAS.get(scheme)
-        what = f"the driver of {scheme}:// is not installed ({error})"
-        raise voice.error(StoreError, "", what, f"pip install 'mlmake[{extra}]'" if extra else "install it") from None
+        raise voice.no_driver(scheme, error) from None
     except Exception as error:
         raise voice.error(StoreError, "", f"cannot be opened: {error}", voice.rights_hint()) from None
     if scheme in _AMAZON:

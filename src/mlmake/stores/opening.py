@@ -39,7 +39,10 @@ def open_store(
     own = {key: _fill(value, key, environ, voice) for key, value in options.items()}
     scheme = place.partition("://")[0] if "://" in place else "file"
     known = DRIVES.table.get(scheme) or scheme in DRIVES.names()
-    drive = DRIVES.load(scheme if known else "fsspec")(place, own, voice)
+    try:
+        drive = DRIVES.load(scheme if known else "fsspec")(place, own, voice)
+    except ModuleNotFoundError as error:
+        raise voice.no_driver(scheme, error) from None
     store: Store = _STORE.load("drive")(drive, patience=patience)
     return store
 

@@ -10,6 +10,14 @@ from mlmake.errors import StoreError
 
 ErrorT = TypeVar("ErrorT", bound=StoreError)
 HIDDEN = "***"
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), "abfs"),
+    **dict.fromkeys(("http", "https"), "http"),
+    **dict.fromkeys(("sftp", "ssh"), "sftp"),
+}
+"""By the scheme of a URL, the extra that brings its driver."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +45,12 @@ class Voice:
         """An error about one key ("" for the whole datastore)."""
         place = f"{self.url.rstrip('/')}/{key}" if key else self.url
         return kind(f"datastore {self.name}: {place}: {self.clean(what)}", hint=self.clean(hint))
+
+    def no_driver(self, scheme: str, error: ImportError) -> StoreError:
+        """The library behind a scheme is not installed."""
+        extra = _EXTRAS.get(scheme)
+        hint = f"pip install 'mlmake[{extra}]'" if extra else "install it"
+        return self.error(StoreError, "", f"the driver of {scheme}:// is not installed ({error})", hint)
 
     def unavailable_hint(self) -> str:
         return "run the same command again; what has arrived is kept"
