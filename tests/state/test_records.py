@@ -29,6 +29,7 @@ RECORDS = st.builds(
     outputs=st.lists(ITEMS, max_size=3).map(tuple),
     finished=st.floats(allow_nan=False, allow_infinity=False),
     seconds=st.floats(0, 1e9),
+    target=st.sampled_from(["", "local", "box"]),
 )
 
 

@@ -22,7 +22,7 @@ from mlmake.state.digests import Digests
 from mlmake.state.hashing import hash_file
 from mlmake.state.ingredients import Found, Ingredients
 from mlmake.state.marks import Mark
-from mlmake.state.softwares import Softwares
+from mlmake.state.softwares import Softwares, Told
 from projects import Folder
 from wheels import wheel
 
@@ -238,6 +238,43 @@ def test_other_steps_have_the_system(fake: Fake) -> None:
     software = fake.softwares.of(fake.spec("two"), "local")
     assert software.python == sys.executable
     assert list(software.facts.values) == ["environment system"]
+
+
+# On hosts.
+
+
+def far(fake: Fake, target: str = "box") -> Facts:
+    """What is known of the environment on a host that pipelines.toml does not name."""
+    return fake.softwares.of(fake.spec("one"), target).facts
+
+
+def told(*versions: str) -> Told:
+    return Told("/far/e", Resolved("cpython 3.11.7", tuple(("tiny", version) for version in versions)))
+
+
+def test_a_host_s_environment_is_as_the_host_told(fake: Fake) -> None:
+    software = fake.softwares.of(fake.spec("one"), "local")
+    key = software.recipe.key  # type: ignore[attr-defined]
+    home = fake.softwares._home
+    os.makedirs(os.path.dirname(home.target("box")))
+    Path(home.target("box")).write_text("cpython 3.11.2")
+    assert far(fake).unknown == ("environment ml",)
+    assert home.target("box", key) in far(fake).files, "once it is told, all is looked at again"
+    fake.softwares.note_environment("box", key, told("1.0"))
+    assert far(fake).values["environment ml"] == VALUE
+    assert fake.softwares.of(fake.spec("one"), "box").python == "/far/e/bin/python"
+    assert far(fake, "local").unknown == ("environment ml",), "here it is not built"
+    Path(home.target("box", key)).write_text("{ half")
+    fake.softwares.look_again()
+    assert far(fake).unknown == ("environment ml",)
+
+
+def test_a_host_that_the_file_has_no_more_is_still_known(fake: Fake) -> None:
+    home = fake.softwares._home
+    assert fake.softwares.of(fake.spec("two"), "box").facts == fake.softwares.of(fake.spec("two"), "local").facts
+    os.makedirs(os.path.dirname(home.target("box")))
+    Path(home.target("box")).write_text("cpython 3.8.1")
+    assert fake.softwares.of(fake.spec("two"), "box").facts.values == {"environment system": "cpython 3.8.1"}
 
 
 _TOOLS = Tools(own=sys.executable)
