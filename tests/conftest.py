@@ -41,4 +41,5 @@ def place(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
-    config.addinivalue_line("markers", "not_boxed(why): of the suites over every way to a host, not for containers")
+    config.addinivalue_line("markers", "not_boxed(why): of the suite over every way to a host, not for containers")
+    config.addinivalue_line("markers", "boxed_here(why): and this not for those of an engine behind a host")

@@ -230,12 +230,11 @@ def test_names(far: Folder, box: Door, root: Path) -> None:
     far.head += 'of = ["box", "gone", "local"]\n'
     far.steps('[one]\ncommand = "true"')
     assert list(json.loads(far.cli("compute", "check", "farm", "--json").stdout)) == ["box", "gone"]
-    for command in ("check", "clean"):
-        told = far.cli("compute", command, "bxo")
-        assert told.returncode == 2
-        assert "unknown compute target 'bxo'" in told.stderr
-        assert "did you mean 'box'?" in told.stderr
-        assert "target 'local' is this machine" in far.cli("compute", command, "local").stderr
+    told = far.cli("compute", "check", "bxo")
+    assert told.returncode == 2
+    assert "unknown compute target 'bxo'" in told.stderr
+    assert "did you mean 'box'?" in told.stderr
+    assert "target 'local' is this machine" in far.cli("compute", "clean", "local").stderr
 
 
 # What old jobs left

@@ -66,13 +66,15 @@ WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], Site]] = {
 }
 CONTENTS = "contents go to the engine's machine and come back as to and from every host, whatever runs between"
 BEFORE = "it ends before there is a container"
+ALIKE = "the way to the engine's machine has no part in it but to carry what every host is told and tells"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test that has a site runs over every way; one that is `not_boxed`, which tells why, over no container."""
+    """Every test that has a site runs over every way, but for what a marker leaves out, which tells why."""
     if "site" in metafunc.fixturenames:
-        is_boxed = metafunc.definition.get_closest_marker("not_boxed") is None
-        metafunc.parametrize("site", [way for way in WAYS if is_boxed or "docker" not in way], indirect=True)
+        left_out = {"not_boxed": ("docker", "docker over ssh"), "boxed_here": ("docker over ssh",)}
+        without = [way for marker in metafunc.definition.iter_markers() for way in left_out.get(marker.name, ())]
+        metafunc.parametrize("site", [way for way in WAYS if way not in without], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,7 @@ def test_what_cannot_start_says_so(site: Site) -> None:
     assert "null byte" in told.problem
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_a_job_finds_what_it_should(site: Site) -> None:
     job = site.job('printf "%s|" "$ODD" "$1" "$(pwd)"; cat', argv=(), env={"ODD": "a 'b'\n\"größe\""})
     job = replace(job, argv=(*job.argv, "sh", "-x\n*"))
@@ -138,6 +141,7 @@ def test_a_job_finds_what_it_should(site: Site) -> None:
     assert said == b"a 'b'\n\"gr\xc3\xb6\xc3\x9fe\"|-x\n*|" + f"{site.tree(job)}|".encode()
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_what_is_no_text_arrives_or_is_refused(site: Site) -> None:
     jobs = [site.job('printf %s "$X"', env={"X": "\udcff"}), site.job("", argv=("printf", "%s", "\udcff"))]
     for job in jobs:
@@ -149,6 +153,7 @@ def test_what_is_no_text_arrives_or_is_refused(site: Site) -> None:
             assert site.log(job) == b"\xff"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_the_path_for_imports(site: Site) -> None:
     module = site.cargo("src/ours.py", b"WORD = 'found'\n")
     job = site.job("", [module], argv=("python3", "-c", "import ours; print(ours.WORD)"))
@@ -157,12 +162,14 @@ def test_the_path_for_imports(site: Site) -> None:
     assert site.log(job) == b"found\n"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_many_at_once(site: Site) -> None:
     jobs = [site.job(f"echo {code}; sleep 0.1; exit {code}") for code in range(8)]
     assert [told.exit_code for told in ends(site, jobs)] == list(range(8))
     assert [site.log(job) for job in jobs] == [f"{code}\n".encode() for code in range(8)]
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_wait_heeds_its_timeout_and_wakes(site: Site) -> None:
     handle = site.executor.submit(site.job(FOREVER))
     assert site.executor.wait([handle], 0.05) == []
@@ -190,6 +197,7 @@ def test_a_log_comes_while_the_job_runs(site: Site) -> None:
     assert site.executor.read_log(handle, 4) == b"two\n\xff\0\r\n"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_a_chatty_job_does_not_drown_the_others(site: Site) -> None:
     loud = site.executor.submit(site.job("yes 0123456789"))
     job = site.job("sleep 0.2; echo heard")
@@ -199,6 +207,7 @@ def test_a_chatty_job_does_not_drown_the_others(site: Site) -> None:
     site.end(loud)
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_a_long_log_is_whole(site: Site) -> None:
     job = site.job("yes 0123456789 | head -c 20000000")
     assert site.run(job).exit_code == 0
@@ -260,6 +269,7 @@ def test_the_whole_tree_has_the_grace(site: Site) -> None:
     assert (site.fetch(job) / "checkpoint").read_text() == "saved\n"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_cancelling_again_shortens_the_grace_and_asks_once(site: Site) -> None:
     job = site.job(f"trap 'echo asked' TERM; touch ready; {FOREVER}")
     handle = site.executor.submit(job)
@@ -281,7 +291,7 @@ def test_a_timeout_ends_the_whole_tree(site: Site) -> None:
 
 
 def test_a_timeout_holds_where_nobody_watches(site: Site) -> None:
-    handle = started(site, f"touch ready; {FOREVER}", timeout=1)
+    handle = site.executor.submit(site.job(FOREVER, timeout=1))
     site.executor.close()
     until((site.root / "jobs" / handle / "exit.json").exists)
     assert site.alive() == []
@@ -310,7 +320,8 @@ def test_a_killed_runner_is_told(site: Site) -> None:
 def test_files_removed_from_under_a_job_are_told(site: Site) -> None:
     handle = started(site, f"touch ready; {FOREVER}")
     runner = _runner(site, handle)
-    shutil.rmtree(site.root / "jobs" / handle)
+    (site.root / "jobs" / handle).rename(site.folder / "gone")  # at once: half of it would look like a lost one
+    shutil.rmtree(site.folder / "gone")
     assert "somebody has removed its files" in site.end(handle).problem
     os.kill(runner, signal.SIGTERM)
     until(lambda: not psutil.pid_exists(runner))
@@ -330,6 +341,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_odd_names_go_and_come(site: Site) -> None:
     there = [site.cargo(f"in/{name}", name.encode("utf-8", "surrogateescape")) for name in ODD]
     there += [site.cargo(f"in/{name}/{name}", b"below") for name in ("d d", "d\n", "dé", "d\udcfe")]
@@ -370,6 +382,7 @@ def test_a_large_file_goes_and_comes(site: Site) -> None:
     assert site.left() == []
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_empty_files_and_folders(site: Site) -> None:
     job = site.job(
         "[ -d empty/in ] && cp -R empty out/ && : > out/nothing && mkdir -p out/a/b/c",
@@ -383,6 +396,7 @@ def test_empty_files_and_folders(site: Site) -> None:
     assert (back / "empty/in").is_dir()
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_executable_bits_go_and_come(site: Site) -> None:
     program = b"#!/bin/sh\necho ran\n"
     for _ in range(2):  # the second time everything is known there
@@ -399,6 +413,7 @@ def test_executable_bits_go_and_come(site: Site) -> None:
             assert (back / "run").stat().st_mode & 0o200, "what comes back can be written"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_links_come_as_what_they_lead_to(site: Site) -> None:
     job = site.job(
         "printf here > out/file; mkdir -p out/folder/deep; printf below > out/folder/deep/x; cd out; ln -s file link;"
@@ -432,6 +447,7 @@ def test_what_a_job_links_to_is_left_alone(site: Site) -> None:
     assert (site.tree(neighbour) / "out/x").stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_outputs_that_are_not_there(site: Site) -> None:
     job = site.job("rmdir out; printf 1 > one; mkdir two; printf x > two/x; mkfifo pipe", folders=("out",))
     site.run(job)
@@ -494,6 +510,7 @@ def test_outputs_are_known_to_the_jobs_after(site: Site) -> None:
     assert site.log(second) == b"made there"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_a_job_that_writes_into_its_inputs_harms_nobody(site: Site) -> None:
     there = [site.cargo("in", b"as it was"), site.cargo("run", b"#!/bin/sh\necho 1\n", executable=True)]
     spoil = "chmod u+w in run; printf 'SPOILT!!!' > in; printf '#!/bin/sh\\necho 2\\n' > run; ./run"
@@ -683,6 +700,7 @@ def test_a_runner_that_a_dead_agent_did_not_start_is_started_later(site: Site) -
     assert site.log(again) == b"ran\n"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_two_submit_the_same_at_once(site: Site) -> None:
     script = COUNTED.format(folder=site.folder) + "sleep 0.3; echo said; printf 1 > out/x; exit 6"
     job = site.job(script, [site.cargo("in", b"x" * 100)])
@@ -704,6 +722,7 @@ def test_two_submit_the_same_at_once(site: Site) -> None:
     until(lambda: job.name not in site.jobs(), "the last one to forget removes it")
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_what_was_forgotten_runs_anew(site: Site) -> None:
     """As a step's second attempt does: it has the same facts, and so the same name."""
     for number in range(3):
@@ -713,6 +732,7 @@ def test_what_was_forgotten_runs_anew(site: Site) -> None:
         assert len((site.folder / "counter").read_text().splitlines()) == number + 1
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_what_could_not_be_forgotten_runs_anew(site: Site) -> None:
     job = site.job(COUNTED.format(folder=site.folder) + "exit 1")
     site.run(job)
@@ -722,6 +742,7 @@ def test_what_could_not_be_forgotten_runs_anew(site: Site) -> None:
     assert (site.folder / "counter").read_text() == "ran\nran\n"
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_a_new_one_can_be_asked_for(site: Site) -> None:
     job = site.job(COUNTED.format(folder=site.folder) + "true", is_new=True)
     for _ in range(2):
@@ -741,6 +762,7 @@ def test_forgetting_leaves_what_runs(site: Site) -> None:
     site.end(handle, other)
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_forgotten_jobs_leave_nothing(site: Site) -> None:
     job = site.job("mkdir out/locked; : > out/locked/x; chmod 500 out/locked; chmod 000 out/locked")
     site.run(job)
@@ -749,6 +771,7 @@ def test_forgotten_jobs_leave_nothing(site: Site) -> None:
     until(lambda: site.jobs() == [], "removal")
 
 
+@pytest.mark.boxed_here(ALIKE)
 def test_two_projects_on_one_host(site: Site) -> None:
     """They share contents, and nothing else."""
     there = site.cargo("in", b"both")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlmake.engine.checks import compute_of
 from mlmake.engine.images import image_of
@@ -17,7 +19,7 @@ from mlmake.engine.shipping import SEARCH, cargo_of, project_files
 from mlmake.engine.signals import ENDING, heeded, interrupt
 from mlmake.engine.targets import LOCAL
 from mlmake.environments.system import System
-from mlmake.errors import BuildFailed, Interrupted, UsageError
+from mlmake.errors import BuildFailed, HostError, Interrupted, UsageError
 from mlmake.executors.base import Executor, Setting
 from mlmake.home import Home
 from mlmake.model.job import Job, Shipment
@@ -52,14 +54,17 @@ def run(project: Project, errand: Errand, say: Say) -> int:
         return _here(project, errand.argv)
     home = Home(project.root)
     home.ensure()
-    setting = Setting(token=f"{project.root}:run", root=project.root, computes=project.computes)
+    stopped: list[str] = []
+    setting = Setting(
+        token=f"{project.root}:run", root=project.root, computes=project.computes, is_stopping=lambda: bool(stopped)
+    )
     executor = EXECUTORS.load(compute.kind).of(compute, setting)
     with tempfile.TemporaryDirectory(prefix="run-", dir=home.folder) as folder, heeded(interrupt, ENDING):
         try:
             executor.connect()
             image = _image(project, compute, errand.environment, executor)
             job = _job(project.root, errand.argv, outputs, folder, image)
-            return _there(executor, project.root, job, say)
+            return _there(executor, project.root, job, say, stopped)
         finally:
             executor.close()
 
@@ -111,21 +116,34 @@ def _job(root: str, argv: tuple[str, ...], outputs: Sequence[str], folder: str, 
     return Job(name="mlmake run", argv=argv, env=env, folder="", log=log, image=image, shipment=shipment)
 
 
-def _there(executor: Executor, root: str, job: Job, say: Say) -> int:
+def _there(executor: Executor, root: str, job: Job, say: Say, stopped: list[str]) -> int:
+    """See a job through. A signal ends it there, whatever it interrupts here; a second one does not wait for that."""
+    try:
+        with heeded(partial(_stop, stopped), (signal.SIGINT, *ENDING)):
+            return _seen_through(executor, root, job, say, stopped)
+    except HostError:
+        if stopped:
+            raise Interrupted(f"stopped by {stopped[0]}") from None
+        raise
+
+
+def _stop(stopped: list[str], name: str, is_first: bool) -> None:
+    stopped.append(name)
+    if not is_first:
+        raise KeyboardInterrupt
+
+
+def _seen_through(executor: Executor, root: str, job: Job, say: Say, stopped: list[str]) -> int:
     assert job.shipment, "it goes to another machine"
     handle = executor.submit(job)
     try:
-        code = _followed(executor, handle, job.log, say)
+        code = _followed(executor, handle, job.log, say, stopped)
         outputs = job.shipment.outputs
         executor.collect(handle, outputs, lambda *_: False)
         missing = [path for path, back in outputs.items() if not _placed(back, os.path.join(root, path))]
         if missing and not code:
             raise BuildFailed(f"{job.argv[0]} ended well but did not write {', '.join(missing)}")
         return code
-    except (KeyboardInterrupt, Interrupted):
-        executor.cancel(handle, _GRACE)
-        executor.wait([handle], 2 * _GRACE)
-        raise
     finally:
         executor.forget(handle)
 
@@ -146,10 +164,12 @@ def _placed(back: str, place: str) -> bool:
     return True
 
 
-def _followed(executor: Executor, handle: str, log: str, say: Say) -> int:
-    """Say what a job prints until it ends. Raises OSError where it could not run."""
+def _followed(executor: Executor, handle: str, log: str, say: Say, stopped: list[str]) -> int:
+    """Say what a job prints until it ends. Raises OSError where it could not run, Interrupted when it was ended."""
     offset = 0
     while True:
+        if stopped:
+            executor.cancel(handle, _GRACE)
         ended = executor.wait([handle], _POLL)
         if os.path.exists(log):
             with open(log, "rb") as file:
@@ -157,6 +177,8 @@ def _followed(executor: Executor, handle: str, log: str, say: Say) -> int:
                 said = file.read()
             offset += len(said)
             say(said)
+        if ended and stopped:
+            raise Interrupted(f"stopped by {stopped[0]}")
         if ended:
             if ended[0].problem:
                 raise OSError(0, ended[0].problem)
