@@ -133,9 +133,13 @@ def contents(folder: Folder) -> dict[str, bytes]:
 
 def own_python(engine: Engine) -> tuple[str, list[str]]:
     """A Dockerfile and mounts that make this Python, with its packages, that of a container."""
-    prefixes = dict.fromkeys(prefix for prefix in (sys.base_prefix, sys.prefix) if prefix != "/usr")
+    packages = [path for path in sys.path if path.endswith("-packages") and Path(path).is_dir()]
+    places: list[str] = []
+    for place in (sys.base_prefix, sys.prefix, *packages):
+        is_there = place == "/usr" or any(place == each or place.startswith(f"{each}/") for each in places)
+        places += [] if is_there else [place]
     dockerfile = f"FROM {base_image(engine)}\nENV PATH={sys.prefix}/bin:/usr/bin:/bin\n"
-    return dockerfile, [f"{prefix}:{prefix}:ro" for prefix in prefixes]
+    return dockerfile, [f"{place}:{place}:ro" for place in places]
 
 
 def test_fit_on_a_host_and_evaluate_in_a_container_give_the_same_bytes(
