@@ -35,10 +35,7 @@ def print_submitted(place: Place, experiment: str, last: int, *, json_: bool, cs
         click.echo(_as_csv(rows), nl=False)
     else:
         params, metrics = columns(rows)
-        body = [
-            [*_head(row), *(_shown(row.params.get(name)) for name in params), *_metrics(row, metrics)] for row in rows
-        ]
-        print_table([[*_HEAD, *params, *metrics], *body], right=(2, 4))
+        print_table([[*_HEAD, *params, *metrics], *(_line(row, params, metrics) for row in rows)], right=(2, 4))
 
 
 def _head(row: Compared) -> list[str]:
