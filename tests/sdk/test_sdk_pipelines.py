@@ -290,6 +290,20 @@ def test_other_kinds_of_steps(place: Folder) -> None:
     assert place.has("away/b/1")
 
 
+def test_outputs_without_names(place: Folder) -> None:
+    ws = workspace(place)
+    one, two = OutputFileDatasetConfig(), OutputFileDatasetConfig()
+    steps = [PythonScriptStep("join.py", name=name, arguments=[made]) for name, made in (("a", one), ("b", two))]
+    with pytest.raises(ValueError, match="an output of step"):
+        Pipeline(ws, [*steps, PythonScriptStep("join.py", arguments=[one])])
+    steps = [PythonScriptStep("join.py", name=name, arguments=[made]) for name, made in (("a", one), ("b", two))]
+    last = PythonScriptStep("join.py", name="c", arguments=[one, two], inputs=[one, two, one.as_input("x")])
+    found = Pipeline(ws, last).project().steps["pipeline.c"]
+    assert found.spec.inputs == {"output": ("@a.output",), "output_2": ("@b.output",), "x": ("@a.output",)}
+    assert found.spec.kind.words()[1:] == ("{inputs.output}", "{inputs.output_2}")
+    assert steps[0].outputs == [one]
+
+
 def test_partitions(place: Folder) -> None:
     ws = workspace(
         place, {f"data/sales/{year}/{month}/x.csv": f"n\n{month}\n" for year in (2020, 2021) for month in "12"}
