@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from mlmake.errors import WrongValue
-from mlmake.sdk.data import InputPortBinding, Made, OutputFileDatasetConfig, PipelineOutputFileDataset
+from mlmake.sdk.data import (
+    InputPortBinding,
+    Made,
+    OutputFileDatasetConfig,
+    PipelineOutputFileDataset,
+    PipelineOutputTabularDataset,
+)
 from mlmake.sdk.dataset import AnyDataset, DatasetConsumptionConfig, PipelineDataset
 from mlmake.sdk.datastore import DataPathComputeBinding, DataReference
 from mlmake.sdk.folder import WorkspaceFolder
@@ -181,8 +187,8 @@ def port_of(given: Any) -> Port:
         return Port(given.name, given, given)
     if isinstance(given, InputPortBinding):
         return Port(given.name, _data_of(given), given)
-    if isinstance(given, PipelineOutputFileDataset):
-        return Port(given.name, given.pipeline_data, given)
+    if isinstance(given, PipelineOutputFileDataset | PipelineOutputTabularDataset):
+        return Port(given.name, given.pipeline_data, given, is_direct=isinstance(given, PipelineOutputTabularDataset))
     if isinstance(given, DatasetConsumptionConfig):
         dataset = given.dataset.default_value if isinstance(given.dataset, PipelineParameter) else given.dataset
         return Port(given.name, given.dataset, given, is_direct=getattr(dataset, "kind", "") == "tabular")
