@@ -185,12 +185,14 @@ class Run:
 
 
 class Table:
-    """A table that a step reads directly: `paths` are its files."""
+    """A table that a step reads directly: `paths` are its files, and folders with such files."""
 
     def __init__(self, paths: list[str], reader: str = "", options: Mapping[str, Any] | None = None) -> None:
-        self.paths = paths
         self._reader = reader
         self._options = dict(options or {})
+        self._keep, self._drop = self._options.pop("keep", None), self._options.pop("drop", None)
+        extension = self._options.pop("extension", "")
+        self.paths = [file for path in paths for file in _files(path, extension)]
         self._partition = self._options.pop("partition_format", "")
 
     def to_pandas_dataframe(self) -> Any:
@@ -201,11 +203,21 @@ class Table:
 
     def _frame(self, pandas: Any, path: str) -> Any:
         frame = getattr(pandas, self._reader_of(path))(path, **self._options)
+        frame = frame if self._keep is None else frame[self._keep]
+        frame = frame if self._drop is None else frame.drop(columns=self._drop)
         return frame.assign(**partition(path, self._partition)) if self._partition else frame
 
     def _reader_of(self, path: str) -> str:
         by_name = {".parquet": "parquet", ".jsonl": "json_lines"}.get(os.path.splitext(path)[1], "delimited")
         return _FORMATS[self._reader or by_name]
+
+
+def _files(path: str, extension: str) -> list[str]:
+    """A file, or those of a folder whose names end so."""
+    if not os.path.isdir(path):
+        return [path]
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sorted(file for file in found if file.endswith(extension))
 
 
 def partition(path: str, format: str) -> dict[str, Any]:

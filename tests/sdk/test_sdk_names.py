@@ -66,6 +66,7 @@ NAMES = [
     "PipelineData",
     "PipelineDataset",
     "PipelineOutputFileDataset",
+    "PipelineOutputTabularDataset",
     "PipelineParameter",
     "PipelineRun",
     "PipelineStep",

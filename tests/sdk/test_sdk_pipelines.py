@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 
 from mlmake.config.load import load, parse
+from mlmake.core import Run
 from mlmake.errors import NotYetError, UnknownName, UsageError, WrongValue
 from mlmake.sdk import (
     AmlCompute,
@@ -288,6 +289,37 @@ def test_other_kinds_of_steps(place: Folder) -> None:
     pipeline.save()
     assert place.build().done == ["move", "python"]
     assert place.has("away/b/1")
+
+
+def test_outputs_without_names(place: Folder) -> None:
+    ws = workspace(place)
+    one, two = OutputFileDatasetConfig(), OutputFileDatasetConfig()
+    steps = [PythonScriptStep("join.py", name=name, arguments=[made]) for name, made in (("a", one), ("b", two))]
+    with pytest.raises(ValueError, match="an output of step"):
+        Pipeline(ws, [*steps, PythonScriptStep("join.py", arguments=[one])])
+    steps = [PythonScriptStep("join.py", name=name, arguments=[made]) for name, made in (("a", one), ("b", two))]
+    last = PythonScriptStep("join.py", name="c", arguments=[one, two], inputs=[one, two, one.as_input("x")])
+    found = Pipeline(ws, last).project().steps["pipeline.c"]
+    assert found.spec.inputs == {"output": ("@a.output",), "output_2": ("@b.output",), "x": ("@a.output",)}
+    assert found.spec.kind.words()[1:] == ("{inputs.output}", "{inputs.output_2}")
+    assert steps[0].outputs == [one]
+
+
+def test_an_output_as_a_table(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = workspace(place, {"t/1.csv": "a;b\n1;2\n", "t/2.csv": "a;b\n3;4\n", "t/notes.txt": "none"})
+    made = PipelineData("made")
+    table = made.as_dataset().parse_delimited_files(separator=";", file_extension=".csv").drop_columns(["b"])
+    steps = [copy(made, name="one"), PythonScriptStep("join.py", name="two", inputs=[table.as_named_input("rows")])]
+    two = Pipeline(ws, steps).project().steps["pipeline.two"]
+    assert two.spec.inputs == {"rows": ("@one.made",)}
+    (how,) = (param.value for param in two.params)
+    told = {"RUN": "1", "STEP": "p.two", "KEEP": "kept", "INPUTS": '["rows"]'}
+    for name, value in {**told, "INPUT_ROWS": "t", "PARAM_READ_ROWS": how}.items():
+        monkeypatch.setenv(f"MLMAKE_{name}", value)
+    read = Run.get_context().input_datasets["rows"]
+    assert read.paths == ["t/1.csv", "t/2.csv"]
+    pytest.importorskip("pandas")
+    assert read.to_pandas_dataframe().to_dict("list") == {"a": [1, 3]}
 
 
 def test_partitions(place: Folder) -> None:

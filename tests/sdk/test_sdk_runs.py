@@ -174,15 +174,33 @@ def test_reuse_and_why(place: Folder) -> None:
     assert ws.get_run(first.id).get_tags() == {"who": "you"}
     one = ws.get_run(f"{first.id}.first.one")
     assert isinstance(one, StepRun) and one.name == "one"
-    listed = place.cli("runs", "--experiment", "first").stdout.splitlines()
-    assert [line.split()[0] for line in listed[1:]] == [forced.id, other.id, first.id]
-    assert listed[-1].endswith("who=you")
-    near = place.cli("runs", "--experiment", "firs")
-    assert (near.returncode, "did you mean 'first'?" in near.stderr) == (2, True)
     with pytest.raises(UnknownName):
         ws.get_run("none")
     with pytest.raises(UnknownName, match="no pipeline output"):
         first.get_pipeline_output("resul")
+
+
+def test_runs_are_compared(place: Folder) -> None:
+    script = "import sys\nfrom mlmake.core import Run\nRun.get_context().log('score', 10 - int(sys.argv[1]))\n"
+    ws = workspace(place, {"score.py": script})
+    steps = [PythonScriptStep("score.py", arguments=[PipelineParameter("depth", 3)], params={"fixed": "a"})]
+    experiment = Experiment(ws, "tries")
+    for depth in (3, 5, 4):
+        run = done(experiment.submit(Pipeline(ws, steps), pipeline_parameters={"depth": depth}, tags={"n": str(depth)}))
+    table = place.cli("runs", "--experiment", "tries", "--sort", "-score").stdout.splitlines()
+    assert [line.split()[-3:] for line in table] == [
+        ["tags", "depth", "score"],
+        *([f"n={depth}", str(depth), str(10 - depth)] for depth in (3, 4, 5)),
+    ]
+    rows = place.cli("runs", "--experiment", "tries", "--csv", "--last", "1").stdout.splitlines()
+    assert rows[0].endswith("tags,depth,steps.score.fixed,score")
+    assert rows[1].startswith(run.id)
+    for words, said in (
+        (["--experiment", "trie"], "'tries'?"),
+        (["--experiment", "tries", "--sort", "scor"], "'score'?"),
+    ):
+        wrong = place.cli("runs", *words)
+        assert (wrong.returncode, f"did you mean {said}" in wrong.stderr) == (2, True)
 
 
 def test_the_file_and_python_share_records_and_cache(place: Folder) -> None:
@@ -311,6 +329,14 @@ def test_a_run_outlives_its_script_and_its_own_worker(place: Folder) -> None:
     place.write({"two": ""})
     done(run)
     assert not place.has("one.started"), "a step that had ended does not run again"
+
+
+def test_a_build_that_cannot_start_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = workspace(place)
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    run = Experiment(ws, "e").submit(Pipeline(ws, [copy(PipelineData("x"))]))
+    with pytest.raises(RunFailed, match="its build could not start"):
+        run.wait_for_completion(show_output=False)
 
 
 def test_scripts_and_commands_by_themselves(place: Folder) -> None:

@@ -14,7 +14,7 @@ _PLACES = {
     "mlmake.sdk.compute": ("AmlCompute", "ComputeTarget", "ComputeTargetException", "RemoteCompute"),
     "mlmake.sdk.data": (
         *("InputPortBinding", "OutputFileDatasetConfig", "OutputPortBinding", "PipelineData"),
-        *("PipelineOutputFileDataset", "TrainingOutput"),
+        *("PipelineOutputFileDataset", "PipelineOutputTabularDataset", "TrainingOutput"),
     ),
     "mlmake.sdk.dataset": ("Dataset", "DatasetConsumptionConfig", "FileDataset", "PipelineDataset", "TabularDataset"),
     "mlmake.sdk.datastore": ("DataPath", "DataPathComputeBinding", "DataReference", "Datastore"),

@@ -12,6 +12,7 @@ from mlmake.sdk.data import OutputFileDatasetConfig as OutputFileDatasetConfig
 from mlmake.sdk.data import OutputPortBinding as OutputPortBinding
 from mlmake.sdk.data import PipelineData as PipelineData
 from mlmake.sdk.data import PipelineOutputFileDataset as PipelineOutputFileDataset
+from mlmake.sdk.data import PipelineOutputTabularDataset as PipelineOutputTabularDataset
 from mlmake.sdk.data import TrainingOutput as TrainingOutput
 from mlmake.sdk.dataset import Dataset as Dataset
 from mlmake.sdk.dataset import DatasetConsumptionConfig as DatasetConsumptionConfig
@@ -112,6 +113,7 @@ __all__ = [
     "PipelineData",
     "PipelineDataset",
     "PipelineOutputFileDataset",
+    "PipelineOutputTabularDataset",
     "PipelineParameter",
     "PipelineRun",
     "PipelineStep",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlmake.errors import WrongValue
@@ -164,6 +165,55 @@ class PipelineOutputFileDataset:
     def as_direct(self) -> PipelineOutputFileDataset:
         """The same."""
         return self
+
+    def parse_delimited_files(
+        self,
+        include_path: bool = False,
+        separator: str = ",",
+        header: object = None,
+        partition_format: str | None = None,
+        file_extension: str = "",
+        **ignored: object,
+    ) -> PipelineOutputTabularDataset:
+        """The tables in its text files: by default of the extension that goes with the separator."""
+        extension = file_extension or {",": ".csv", "\t": ".tsv"}.get(separator, "")
+        how: dict[str, Any] = {"format": "delimited", "extension": extension}
+        how |= {"sep": separator} if separator != "," else {}
+        how |= {"partition_format": partition_format} if partition_format else {}
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, how)
+
+    def parse_parquet_files(
+        self,
+        include_path: bool = False,
+        partition_format: str | None = None,
+        file_extension: str = ".parquet",
+        **ignored: object,
+    ) -> PipelineOutputTabularDataset:
+        """The tables in its Parquet files."""
+        how: dict[str, Any] = {"format": "parquet", "extension": file_extension}
+        how |= {"partition_format": partition_format} if partition_format else {}
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, how)
+
+
+class PipelineOutputTabularDataset:
+    """An output as a table, which a step reads from `Run.input_datasets`; `how` says how its files are read."""
+
+    def __init__(self, pipeline_data: PipelineData, name: str, how: Mapping[str, Any]) -> None:
+        self.pipeline_data = pipeline_data
+        self.name = check_port(name, "input")
+        self.how = dict(how)
+
+    def as_named_input(self, name: str) -> PipelineOutputTabularDataset:
+        """Under another name."""
+        return PipelineOutputTabularDataset(self.pipeline_data, name, self.how)
+
+    def keep_columns(self, columns: Sequence[str]) -> PipelineOutputTabularDataset:
+        """Without all other columns."""
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, {**self.how, "keep": list(columns)})
+
+    def drop_columns(self, columns: Sequence[str]) -> PipelineOutputTabularDataset:
+        """Without these columns."""
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, {**self.how, "drop": list(columns)})
 
 
 class OutputFileDatasetConfig(Made):

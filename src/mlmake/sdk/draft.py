@@ -10,7 +10,7 @@ from typing import Any
 
 from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
 from mlmake.sdk.compute import ComputeTarget
-from mlmake.sdk.data import VARIABLE, Made, OutputFileDatasetConfig
+from mlmake.sdk.data import VARIABLE, Made, OutputFileDatasetConfig, PipelineOutputTabularDataset
 from mlmake.sdk.datastore import Datastore, text_of
 from mlmake.sdk.environment import Environment, RunConfiguration, ScriptRunConfig
 from mlmake.sdk.folder import WorkspaceFolder
@@ -142,6 +142,7 @@ class Draft:
         for name, port in step.ports.items():
             if port.is_direct:
                 data = self.value_of(port.data) if isinstance(port.data, PipelineParameter) else port.data
+                data = port.given if isinstance(port.given, PipelineOutputTabularDataset) else data
                 found[f"read.{name}"] = self._own_param(step, f"read-{name}", json.dumps(data.how, sort_keys=True))
         return found
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from mlmake.errors import WrongValue
-from mlmake.sdk.data import InputPortBinding, Made, OutputFileDatasetConfig, PipelineOutputFileDataset
+from mlmake.sdk.data import (
+    InputPortBinding,
+    Made,
+    OutputFileDatasetConfig,
+    PipelineOutputFileDataset,
+    PipelineOutputTabularDataset,
+)
 from mlmake.sdk.dataset import AnyDataset, DatasetConsumptionConfig, PipelineDataset
 from mlmake.sdk.datastore import DataPathComputeBinding, DataReference
 from mlmake.sdk.folder import WorkspaceFolder
@@ -71,8 +77,9 @@ class PipelineStep:
     ) -> None:
         self.name = name
         self.arguments = list(arguments or [])
-        self.made = {each.output_name: each for each in self._checked_outputs([*(outputs or ())])}
-        ports = [port_of(each) for each in [*(inputs or ()), *(resource_inputs or ())]]
+        given = [*(inputs or ()), *(resource_inputs or ())]
+        self.made = {each.output_name: each for each in self._checked_outputs([*(outputs or ())], given)}
+        ports = [port_of(each) for each in given]
         ports += [port_of(each) for each in self._unlisted(ports)]
         self.ports = {port.name: port for port in self._renamed(ports, fix_port_name_collisions)}
         self.run_after_steps: list[PipelineStep] = []
@@ -121,9 +128,10 @@ class PipelineStep:
                 return space, names[0]
         return None
 
-    def _checked_outputs(self, outputs: list[Any]) -> list[Made]:
+    def _checked_outputs(self, outputs: list[Any], inputs: list[Any]) -> list[Made]:
         made = [_made_of(each, self.name) for each in outputs]
-        made += [each for each in self.arguments if isinstance(each, OutputFileDatasetConfig) and each not in made]
+        told = [each for each in self.arguments if isinstance(each, OutputFileDatasetConfig) and each not in inputs]
+        made += [each for each in told if each not in made]
         for number, each in enumerate(made, 1):
             if isinstance(each, OutputFileDatasetConfig) and not each.is_named and len(made) > 1:
                 each.name = each.output_name = f"output_{number}"  # not a random one, which no later run would have
@@ -142,6 +150,8 @@ class PipelineStep:
         seen: set[str] = set()
         for port in ports:
             name = f"INPUT_{port.name}" if fix and port.name in self.made else port.name
+            if name in seen and isinstance(port.made, OutputFileDatasetConfig) and not port.made.is_named:
+                name = f"{name}_{len(seen) + 1}"
             if name in seen or name in self.made:
                 raise WrongValue(f"step {self.name}: two inputs or outputs are named {name!r}: rename one")
             seen.add(name)
@@ -177,8 +187,8 @@ def port_of(given: Any) -> Port:
         return Port(given.name, given, given)
     if isinstance(given, InputPortBinding):
         return Port(given.name, _data_of(given), given)
-    if isinstance(given, PipelineOutputFileDataset):
-        return Port(given.name, given.pipeline_data, given)
+    if isinstance(given, PipelineOutputFileDataset | PipelineOutputTabularDataset):
+        return Port(given.name, given.pipeline_data, given, is_direct=isinstance(given, PipelineOutputTabularDataset))
     if isinstance(given, DatasetConsumptionConfig):
         dataset = given.dataset.default_value if isinstance(given.dataset, PipelineParameter) else given.dataset
         return Port(given.name, given.dataset, given, is_direct=getattr(dataset, "kind", "") == "tabular")

@@ -105,8 +105,8 @@ class StepRun(StartedRun):
         if found.run is None:
             return {}
         with desk.history(self.workspace.home) as runs:
-            past = {each.step: each.metrics for each in runs.steps_of(found.run)}.get(self.step, {})
-        metrics = {**past, **inside.metrics(inside.entries(self._kept(found)))}
+            past = runs.of(found.run, self.step)
+        metrics = {**(past.metrics if past else {}), **inside.metrics(inside.entries(self._kept(found)))}
         return metrics if name is None else {key: value for key, value in metrics.items() if key == name}
 
     def get_tags(self) -> dict[str, str | None]:

@@ -67,6 +67,10 @@ class Runs:
         """The steps of a run in the order in which they started."""
         return self._steps("run = ? ORDER BY started", (number,))
 
+    def of(self, number: int, step: str) -> StepRun | None:
+        """A step of a run."""
+        return next(iter(self._steps("run = ? AND step = ?", (number, step))), None)
+
     def last_of(self, step: str) -> StepRun | None:
         """The newest run of a step, however it ended."""
         return next(iter(self._steps("step = ? ORDER BY run DESC LIMIT 1", (step,))), None)

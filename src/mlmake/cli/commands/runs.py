@@ -7,27 +7,31 @@ from dataclasses import asdict
 import click
 
 from mlmake.cli.place import Place
+from mlmake.cli.submitted import print_submitted
 from mlmake.cli.words import as_json, duration, print_json, print_table, state_word, when
-from mlmake.errors import UsageError, nearest
-from mlmake.model.submission import Submission
+from mlmake.errors import UsageError
 
 
 @click.command("runs")
 @click.option("-n", "--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many to list.")
-@click.option("--experiment", metavar="NAME", help="List what was submitted to an experiment in Python instead.")
+@click.option("--experiment", metavar="NAME", help="Compare what was submitted to an experiment in Python.")
+@click.option("--sort", metavar="[-]NAME", help="By a metric or parameter; with a - the largest first.")
+@click.option("--csv", is_flag=True, help="As CSV, with every parameter and metric.")
 @as_json
 @click.pass_context
-def command(ctx: click.Context, last: int, experiment: str | None, json_: bool) -> None:
+def command(ctx: click.Context, last: int, experiment: str | None, sort: str | None, csv: bool, json_: bool) -> None:
     """List the builds in which something ran, newest first.
 
     \b
     mlmake runs
     mlmake runs -n 100 --json
-    mlmake runs --experiment baseline
+    mlmake runs --experiment baseline --sort -accuracy
     """
     if experiment is not None:
-        _print_submitted(ctx.obj, experiment, last, json_)
+        print_submitted(ctx.obj, experiment, last, json_=json_, csv=csv, sort=sort)
         return
+    if sort or csv:
+        raise UsageError("--sort and --csv compare the runs of an experiment", hint="name it with --experiment")
     from mlmake.state.runs import Runs
 
     place: Place = ctx.obj
@@ -45,41 +49,3 @@ def command(ctx: click.Context, last: int, experiment: str | None, json_: bool) 
         counts = [str(run.ran), str(run.fresh), str(run.restored), str(run.failed)]
         rows.append([str(run.number), when(run.started), took, state_word(run.outcome), *counts, run.command])
     print_table(rows, right=(0, 2, 4, 5, 6, 7))
-
-
-def _print_submitted(place: Place, experiment: str, last: int, json_: bool) -> None:
-    from mlmake.state.submissions import Submissions
-
-    with place.state() as connection:
-        submissions = Submissions(connection)
-        found, known = submissions.all(experiment)[:last], submissions.experiments()
-    if not found:
-        near = nearest(experiment, known)
-        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-        raise UsageError(f"nothing was submitted to an experiment {experiment!r}", hint=hint)
-    if json_:
-        print_json([_as_json(each) for each in found])
-        return
-    rows = [["id", "submitted", "took", "status", "run", "tags"]]
-    for each in found:
-        took = duration(each.started, each.ended) if each.started else ""
-        tags = ", ".join(key if value is None else f"{key}={value}" for key, value in each.tags.items())
-        run = "" if each.run is None else str(each.run)
-        rows.append([each.id, when(each.created), took, each.status.value, run, tags])
-    print_table(rows, right=(2, 4))
-
-
-def _as_json(each: Submission) -> dict[str, object]:
-    return {
-        "id": each.id,
-        "experiment": each.experiment,
-        "pipeline": each.asked.pipeline,
-        "status": each.status.value,
-        "run": each.run,
-        "created": each.created,
-        "started": each.started,
-        "ended": each.ended,
-        "message": each.message,
-        "tags": dict(each.tags),
-        "params": dict(each.asked.params),
-    }
