@@ -378,3 +378,19 @@ def test_pausing(three: Folder) -> None:
         watch.press(Key.QUIT)
         until(lambda: watch.has_ended)
         assert watch.end() == 0
+
+
+def test_what_is_read_no_more_is_watched_no_more(three: Folder) -> None:
+    (three.root / "data/round").symlink_to("round")
+    with watching(three) as watch:
+        three.steps(STEPS.replace('extra = "extra/"', 'extra = "page.txt"'))
+        watch.until_built(2)
+        shutil.rmtree(three.root / "extra")
+        three.write({"data/2.csv": "2"})
+        watch.until_built(3)
+        os.unlink(three.root / "data/2.csv")
+        watch.until_built(4)
+        head, root = watch.selection.post.look.head, str(three.root)
+        assert all(path.startswith(root) for path in head["files"] if path)
+        above = {str(folder) for folder in three.root.parents}
+        assert {folder for folder in watch.selection.post.interest.folders if not folder.startswith(root)} == above

@@ -21,7 +21,7 @@ class Seconds(click.ParamType[float]):
         from mlmake.model.resources import parse_duration
 
         try:
-            seconds = parse_duration(str(value))
+            seconds = float(value) if str(value).replace(".", "", 1).isdigit() else parse_duration(str(value))
         except ValueError:
             self.fail(f"{value!r} is no duration such as '200ms', '2s' or '1h30m'", param, ctx)
         if seconds <= 0:

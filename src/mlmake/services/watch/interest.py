@@ -62,7 +62,7 @@ class Interest:
             value = self._head[table][number]
             if table == "files":
                 self._take_file(value, ("files", number))
-            else:
+            elif value[0]:  # else it stands for nothing any more
                 _TAKEN_BY[table](self, value, (table, number))
 
     def rows(self, heard: Heard) -> list[Row]:
@@ -85,6 +85,8 @@ class Interest:
 
     def _take_file(self, path: str, row: Row, links: int = _LINKS) -> None:
         folder, name = os.path.split(path)
+        if not name:
+            return
         real = self._enter(folder, links)
         if real is None:
             return
@@ -129,10 +131,11 @@ class Interest:
             seen.add(real)
             links = []
             for entry in _entries(real):
-                if entry.is_symlink() and not entry.is_dir():
+                if _is_folder(entry):
+                    if is_wanted(entry.name):
+                        waiting.append(self._enter(entry.path) if entry.is_symlink() else entry.path)
+                elif entry.is_symlink():
                     links.append(entry.path)
-                elif entry.is_dir() and is_wanted(entry.name):
-                    waiting.append(self._enter(entry.path) if entry.is_symlink() else entry.path)
             yield real, links
 
     def _hear(self, real: str | None, row: Row) -> None:
@@ -183,6 +186,13 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return list(found)
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _is_plain(name: str) -> bool:
