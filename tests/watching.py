@@ -15,7 +15,8 @@ from mlmake.errors import MlmakeError
 from mlmake.model.events import Event, Sink, StepStarted
 from mlmake.model.project import Project
 from mlmake.model.run import Summary
-from mlmake.services.watch.loop import Key, Message, Options, Stop, Watch
+from mlmake.services.watch.loop import Watch
+from mlmake.services.watch.options import Key, Message, Options, Stop
 from mlmake.services.watch.selection import Selection
 from projects import Folder, until
 

@@ -89,7 +89,8 @@ def command(
     from mlmake.cli.watching import Lines, Screen, is_screen
     from mlmake.engine.run import Request
     from mlmake.services.watch.hooks import Hooks
-    from mlmake.services.watch.loop import POLL, Key, Message, Options, Watch
+    from mlmake.services.watch.loop import Watch
+    from mlmake.services.watch.options import POLL, Key, Message, Options
     from mlmake.services.watch.selection import Selection
 
     place: Place = ctx.obj

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from mlmake.services.watch.ears import Ears, Inotify, Tell
+from mlmake.services.watch.ears import Ears, Tell
 from mlmake.services.watch.mounts import is_below, silent_mounts
 from mlmake.services.watch.post import Post
+
+if sys.platform == "linux":
+    from mlmake.services.watch.inotify import Inotify as Native
+else:
+    from mlmake.services.watch.observed import Observed as Native
 
 
 class Senses:
@@ -18,7 +24,7 @@ class Senses:
 
     def __init__(self, tell: Tell, *, only_looks: bool) -> None:
         self._tell = tell
-        self._ears: Ears | None = None if only_looks else Inotify(tell)
+        self._ears: Ears | None = None if only_looks else Native(tell)
         self._unheard: set[str] = set()
         self.looks = only_looks
 
@@ -56,7 +62,7 @@ class Senses:
         """Hear everything anew: there was more than the kernel could tell."""
         if self._ears is not None:
             self._ears.close()
-            self._ears = Inotify(self._tell)
+            self._ears = Native(self._tell)
 
     def close(self) -> None:
         if self._ears is not None:
