@@ -270,6 +270,32 @@ def test_a_failed_step_is_tried_again_when_a_step_before_it_writes_something_els
         assert watch.rebuilds[-1].stale == []
 
 
+def test_a_step_that_cannot_start_waits_too(project: Folder) -> None:
+    project.write({"tool": "#!/bin/sh\ncp other $1\n", "other": "1"})
+    project.steps("""
+        [a]
+        command = ["./tool", "{outputs.x}"]
+        outputs = { x = "x" }
+        [b]
+        command = "cat {inputs.o} > {outputs.y}"
+        inputs = { o = "other" }
+        outputs = { y = "y" }
+    """)
+    with watching(project) as watch:
+        assert watch.rebuilds[0].stale == ["a"]
+        assert watch.rebuilds[0].summary is not None
+        assert watch.rebuilds[0].summary.failed == 1
+        project.write({"other": "2"})
+        watch.until_built(2)
+        assert watch.started() == ["b"]
+        assert watch.rebuilds[1].summary is not None
+        assert watch.rebuilds[1].summary.failed == 0
+        (project.root / "tool").chmod(0o755)
+        project.write({"tool": "#!/bin/sh\ncp other $1 # mended\n"})
+        watch.until_built(3)
+        assert watch.started() == ["a"]
+
+
 def test_a_change_while_it_builds_is_built_after(project: Folder) -> None:
     project.write({"in": "1"})
     project.steps("""

@@ -150,7 +150,8 @@ class Watch:
                 self._wants_all = True
             case Key.PAUSE:
                 self._is_paused = not self._is_paused
-                self._face.waiting(self._is_paused)
+                if not self._is_building:
+                    self._face.waiting(self._is_paused)
             case Key.QUIT:
                 self._stopped = 0
             case Stop():

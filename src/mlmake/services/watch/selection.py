@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mlmake.engine import dodo, jobs
 from mlmake.engine.look import judge
 from mlmake.engine.recall import Recall
 from mlmake.engine.run import Request, build
@@ -21,6 +22,8 @@ from mlmake.services.watch.post import Post
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained
 
+_WARM = (dodo, jobs)
+"""Loaded from the start, so that the first change does not wait for them."""
 _PATIENCE = 3
 """Builds in a row that leave a step stale, after which it is taken to change itself what it reads."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ class Senses:
         mounts = silent_mounts()
         silent = {folder for folder in wanted if is_below(folder, mounts)} if mounts else set[str]()
         fresh, deaf = self._ears.listen({folder: full for folder, full in wanted.items() if folder not in silent})
-        self._unheard = silent | {folder for folder in deaf if wanted[folder]}
+        self._unheard = silent | {folder for folder in deaf if wanted[folder] and os.path.isdir(folder)}
         self.looks = bool(self._unheard)
         for post in posts:
             post.suspect(row for folder in fresh for row in post.interest.rows_in(folder))
