@@ -40,8 +40,9 @@ class Interest:
         folders: real folder -> whether to hear of contents too, and not of names only.
     """
 
-    def __init__(self, head: Mapping[str, Any]) -> None:
+    def __init__(self, head: Mapping[str, Any], root: str) -> None:
         self._head = head
+        self._root = f"{os.path.realpath(root)}/"
         self.folders: dict[str, bool] = {}
         self._names: dict[str, dict[str, list[Row]]] = {}
         self._whole: dict[str, dict[Row, None]] = {}
@@ -157,9 +158,10 @@ class Interest:
             return parent
         if name == "..":
             return os.path.dirname(parent)
-        self._ways.setdefault(parent, set()).add(name)
-        self.folders.setdefault(parent, False)
         path = os.path.join(parent, name)
+        if not self._root.startswith(f"{path}/"):  # a project that is moved is another one
+            self._ways.setdefault(parent, set()).add(name)
+            self.folders.setdefault(parent, False)
         if target := _link(path):
             return self._enter(os.path.join(parent, target), links - 1) if links else None
         return path if os.path.isdir(path) else None

@@ -204,7 +204,7 @@ class Selection:
         is_same = self._standing is not None and self._standing.table is standing.table
         self._standing = standing
         if not is_same:
-            self.post = Post(standing.look)
+            self.post = Post(standing.look, self.root)
 
     def _is_made(self, path: str) -> bool:
         """Whether a step makes a file, or a folder that it lies in."""
