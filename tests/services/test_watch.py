@@ -206,6 +206,14 @@ def test_links(project: Folder, tmp_path: Path) -> None:
         (tmp_path / "two/deep/x").write_text("2")
         watch.until_built(5)
         assert project.read("y") == "2edited1"
+        (tmp_path / "other").write_text("other")
+        (project.root / "new").symlink_to(tmp_path / "other")
+        (project.root / "new").rename(project.root / "link")
+        watch.until_built(6)
+        assert project.read("y") == "2other1"
+        (tmp_path / "other").write_text("last")
+        watch.until_built(7)
+        assert project.read("y") == "2last1"
 
 
 def test_a_broken_file_is_told_once_and_the_last_good_one_used(three: Folder) -> None:

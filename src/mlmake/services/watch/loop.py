@@ -54,7 +54,11 @@ class _Work:
 
 
 class Watch:
-    """Keeps a selection up to date, and builds pipelines when their triggers say so, until it is stopped."""
+    """Keeps a selection up to date, and builds pipelines when their triggers say so, until it is stopped.
+
+    Attributes:
+        is_idle: it waits, and has heard of nothing that it has not looked at.
+    """
 
     def __init__(self, selection: Selection, options: Options, face: Face, inbox: SimpleQueue[Message]) -> None:
         self._selection = selection
@@ -64,6 +68,7 @@ class Watch:
         self._quiet = Quiet(options.settle)
         self._triggered: dict[str, Triggered] = {}
         self._stopped: int | None = None
+        self.is_idle = False
         self._is_building = False
         self._is_paused = False
         self._wants_all = False
@@ -125,8 +130,10 @@ class Watch:
         while not self._ends:
             now = time.monotonic()
             if not self._is_paused and (work := self._due(now)):
+                self.is_idle = False
                 return work
             due = self._next(now)
+            self.is_idle = self._quiet.due is None
             try:
                 self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - now)))
                 while True:

@@ -52,7 +52,7 @@ class Post:
         rows = self.interest.rows(heard)
         self.is_astray = self.is_astray or self.interest.is_way(heard)
         if heard.is_named:
-            self._grown.update(row for row in rows if row[0] in ("globs", "trees"))
+            self._grown.update(rows)  # a folder may have come, or a link in place of a file
         self.suspect(rows)
         return bool(rows) or self.is_astray
 

@@ -122,7 +122,8 @@ class Selection:
             self._adopt(scope)
             return None
         if recall and self._standing:
-            self._seen = self.post.sights(self._standing.look.changed() if retries else rows)
+            is_narrow = scope.table is self._standing.table
+            self._seen = self.post.sights(rows if is_narrow else self._standing.look.changed())
         is_told = retries
 
         def begins() -> None:
