@@ -138,6 +138,7 @@ def _tables() -> Iterator[str]:
         if own:
             yield _table(3, table, own)
     yield _table(2, tables.PipelineTable)
+    yield _table(3, tables.TriggersTable)
     yield _table(2, tables.StepTable)
     for name in KINDS.table:
         kind = KINDS.load(name)

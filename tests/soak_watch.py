@@ -167,7 +167,7 @@ def soak(project: Folder, seconds: float, seed: int, say: Callable[[str], object
         while time.monotonic() < end:
             crowd.act()
             time.sleep(crowd._chance.random() * 0.4)
-            assert process.poll() is None, "the watch has ended"
+            assert process.poll() is None, (project.root.parent / "watch.log").read_text()[-3000:]
             if first is None and time.monotonic() > end - seconds * 0.8:
                 settle(project, process)
                 first = use_of(process)

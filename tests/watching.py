@@ -15,7 +15,8 @@ from mlmake.errors import MlmakeError
 from mlmake.model.events import Event, Sink, StepStarted
 from mlmake.model.project import Project
 from mlmake.model.run import Summary
-from mlmake.services.watch.loop import Key, Message, Options, Stop, Watch
+from mlmake.services.watch.loop import Watch
+from mlmake.services.watch.options import Key, Message, Options, Stop
 from mlmake.services.watch.selection import Selection
 from projects import Folder, until
 
@@ -120,8 +121,14 @@ class Watching:
 
     def rest(self) -> None:
         """Wait until nothing is left to be looked at."""
-        quiet: Any = self.watch._quiet
-        until(lambda: self.has_ended or (self.inbox.empty() and quiet.due is None and not self.watch._is_building))
+        in_a_row = 0
+
+        def rests() -> bool:  # a message may be on its way between two glances
+            nonlocal in_a_row
+            in_a_row = in_a_row + 1 if self.inbox.empty() and self.watch.is_idle else 0
+            return in_a_row >= 5 or self.has_ended
+
+        until(rests)
 
     def press(self, key: Key) -> None:
         self.inbox.put(key)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
-from mlmake.services.watch.loop import Key
+from mlmake.services.watch.options import Key
 from projects import Folder, until
 from watching import watching
 
@@ -203,6 +206,14 @@ def test_links(project: Folder, tmp_path: Path) -> None:
         (tmp_path / "two/deep/x").write_text("2")
         watch.until_built(5)
         assert project.read("y") == "2edited1"
+        (tmp_path / "other").write_text("other")
+        (project.root / "new").symlink_to(tmp_path / "other")
+        (project.root / "new").rename(project.root / "link")
+        watch.until_built(6)
+        assert project.read("y") == "2other1"
+        (tmp_path / "other").write_text("last")
+        watch.until_built(7)
+        assert project.read("y") == "2last1"
 
 
 def test_a_broken_file_is_told_once_and_the_last_good_one_used(three: Folder) -> None:
@@ -267,6 +278,32 @@ def test_a_failed_step_is_tried_again_when_a_step_before_it_writes_something_els
         assert watch.rebuilds[-1].stale == []
 
 
+def test_a_step_that_cannot_start_waits_too(project: Folder) -> None:
+    project.write({"tool": "#!/bin/sh\ncp other $1\n", "other": "1"})
+    project.steps("""
+        [a]
+        command = ["./tool", "{outputs.x}"]
+        outputs = { x = "x" }
+        [b]
+        command = "cat {inputs.o} > {outputs.y}"
+        inputs = { o = "other" }
+        outputs = { y = "y" }
+    """)
+    with watching(project) as watch:
+        assert watch.rebuilds[0].stale == ["a"]
+        assert watch.rebuilds[0].summary is not None
+        assert watch.rebuilds[0].summary.failed == 1
+        project.write({"other": "2"})
+        watch.until_built(2)
+        assert watch.started() == ["b"]
+        assert watch.rebuilds[1].summary is not None
+        assert watch.rebuilds[1].summary.failed == 0
+        (project.root / "tool").chmod(0o755)
+        project.write({"tool": "#!/bin/sh\ncp other $1 # mended\n"})
+        watch.until_built(3)
+        assert watch.started() == ["a"]
+
+
 def test_a_change_while_it_builds_is_built_after(project: Folder) -> None:
     project.write({"in": "1"})
     project.steps("""
@@ -283,6 +320,13 @@ def test_a_change_while_it_builds_is_built_after(project: Folder) -> None:
         os.unlink(project.root / "../hold")
         watch.until_built(3)
         assert project.read("x") == "3"
+
+
+def running(project: Folder) -> Iterator[str]:
+    """The command lines of what steps run."""
+    for process in project.processes():
+        with suppress(psutil.Error):
+            yield " ".join(process.cmdline())
 
 
 def test_restart_ends_what_has_become_pointless_and_that_alone(project: Folder) -> None:
@@ -305,7 +349,7 @@ def test_restart_ends_what_has_become_pointless_and_that_alone(project: Folder) 
         until(lambda: project.has("../a.runs") and project.has("../b.runs"))
         os.unlink(project.root / "../a.runs")
         project.write({"a.in": "3"})
-        until(lambda: not any("a.in" in str(each.cmdline()) for each in project.processes()), "the end of a")
+        until(lambda: not any("a.in" in words for words in running(project)), "the end of a")
         assert not project.has("../a.runs")
         os.unlink(project.root / "../hold")
         watch.until_built(3)
@@ -378,3 +422,18 @@ def test_pausing(three: Folder) -> None:
         watch.press(Key.QUIT)
         until(lambda: watch.has_ended)
         assert watch.end() == 0
+
+
+def test_what_is_read_no_more_is_watched_no_more(three: Folder) -> None:
+    (three.root / "data/round").symlink_to("round")
+    with watching(three) as watch:
+        three.steps(STEPS.replace('extra = "extra/"', 'extra = "page.txt"'))
+        watch.until_built(2)
+        shutil.rmtree(three.root / "extra")
+        three.write({"data/2.csv": "2"})
+        watch.until_built(3)
+        os.unlink(three.root / "data/2.csv")
+        watch.until_built(4)
+        head, root = watch.selection.post.look.head, str(three.root)
+        assert all(path.startswith(root) for path in head["files"] if path)
+        assert all(folder.startswith(root) for folder in watch.selection.post.interest.folders)

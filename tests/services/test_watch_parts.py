@@ -11,10 +11,12 @@ import pytest
 
 from mlmake.errors import UsageError
 from mlmake.model.run import Summary
-from mlmake.services.watch.ears import Inotify, Lost
+from mlmake.services.watch.ears import Lost
 from mlmake.services.watch.hooks import Hooks, Messenger, message
+from mlmake.services.watch.inotify import Inotify
 from mlmake.services.watch.interest import Heard
 from mlmake.services.watch.mounts import is_below, silent_mounts
+from mlmake.services.watch.observed import Observed
 from mlmake.services.watch.quiet import LONGEST, Quiet
 from projects import Folder, until
 from servers import Answer, web_server
@@ -72,6 +74,25 @@ def test_ears(tmp_path: Path) -> None:
         assert messages.count(Lost(full)) == 1
         assert Heard(top, "full", True, True) in messages
         assert ears.listen({top: False, f"{top}/moved": True}) == ({f"{top}/moved"}, set())
+    finally:
+        ears.close()
+
+
+def test_ears_of_other_systems(tmp_path: Path) -> None:
+    heard: list[Heard | Lost] = []
+    (tmp_path / "in").mkdir()
+    inner = str(tmp_path / "in")
+    ears = Observed(heard.append)
+    try:
+        assert ears.listen({inner: True, f"{inner}/none": True}) == ({inner}, {f"{inner}/none"})
+        (tmp_path / "in/x").write_text("x")
+        until(lambda: Heard(inner, "x", True) in heard and Heard(inner, "x") in heard)
+        (tmp_path / "in/x").rename(tmp_path / "in/y")
+        until(lambda: Heard(inner, "x", True, True) in heard and Heard(inner, "y", True) in heard)
+        (tmp_path / "in/y").unlink()
+        (tmp_path / "in").rmdir()
+        until(lambda: Lost(inner) in heard)
+        assert ears.listen({}) == (set(), set())
     finally:
         ears.close()
 

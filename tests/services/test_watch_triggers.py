@@ -72,7 +72,9 @@ def test_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_times_that_were_missed_come_once() -> None:
-    trigger = Triggered("p", Trigger(every=60.0, cron="0 * * * *", timezone="Europe/Berlin"), at(2026, 1, 1, 0, 0))
+    trigger = Triggered(
+        "p", Trigger(every=60.0, cron="0 * * * *", timezone="Europe/Berlin"), "/none", at(2026, 1, 1, 0, 0)
+    )
     assert not trigger.is_due(at(2026, 1, 1, 0, 0) + 59)
     morning = at(2026, 1, 1, 8, 12)
     assert trigger.is_due(morning)

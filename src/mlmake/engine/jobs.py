@@ -298,7 +298,7 @@ class Jobs:
         self._apart.post(partial(self._finished, (target.name, finished.handle), finished))
 
     def _fail_unstarted(self, queued: Queued, message: str, outcome: Outcome = Outcome.FAILED) -> None:
-        step_run = self._starter.step_run(queued)
+        step_run = replace(self._starter.step_run(queued), facts=self._ledger.facts(queued.step))
         note(os.path.join(self._project.root, step_run.log), message)
         self._settling.end_badly(step_run, queued.step, outcome, message.partition("\n")[0])
 

@@ -17,6 +17,7 @@ from mlmake.engine.inside import carry_over, logged
 from mlmake.engine.keeping import bring, keep
 from mlmake.engine.sending import Outgoing, Sent, outgoing, send
 from mlmake.engine.staging import Stage
+from mlmake.errors import StoreError
 from mlmake.home import Home
 from mlmake.model.data import Value
 from mlmake.model.project import Project
@@ -111,6 +112,13 @@ class Ledger:
     def is_held(self, step: Step) -> bool:
         """Whether a step must run but would only fail again, so that a patient build leaves it alone."""
         return self._assessor.is_held(step)
+
+    def facts(self, step: Step) -> Mapping[str, str]:
+        """A step's facts as they were last seen; {} if its datastore does not tell."""
+        try:
+            return self.fingerprints.of(step).facts
+        except StoreError:
+            return {}
 
     def look(self, step: Step, target: str = "") -> Moment:
         """A step's facts right now, to be taken just before it starts on a target and when it has ended there."""

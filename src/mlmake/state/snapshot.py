@@ -153,7 +153,7 @@ def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) 
         told = {**stamped, "identity": identity(), "database": os.stat(database).st_ino, **head}
         os.makedirs(folder, exist_ok=True)
         _dump(f"{path}{_REST}", {**stamped, **rest})
-        _dump(path, told)
+        _dump(path, told, stamped["written"])
         _drop_oldest(folder)
     except (OSError, ValueError):
         forget(folder)
@@ -162,7 +162,12 @@ def write(path: str, database: str, head: dict[str, Any], rest: dict[str, Any]) 
 
 
 def is_written(path: str, written: int) -> bool:
-    """Is the snapshot in a file still the one that was read?"""
+    """Is the snapshot in a file still the one that was read? Its time says so, where times are fine enough."""
+    try:
+        if os.stat(path).st_mtime_ns == written:
+            return True
+    except OSError:
+        return False
     head = _load(path, None)
     return head is not None and head["written"] == written
 
@@ -238,10 +243,12 @@ def _load(path: str, written: int | None) -> dict[str, Any] | None:
         return None
 
 
-def _dump(path: str, part: dict[str, Any]) -> None:
+def _dump(path: str, part: dict[str, Any], written: int = 0) -> None:
     new = f"{path}.{os.getpid()}"
     with open(new, "wb") as file:
         file.write(marshal.dumps(part))
+    if written:
+        os.utime(new, ns=(written, written))
     os.replace(new, path)
 
 

@@ -21,7 +21,7 @@ class Seconds(click.ParamType[float]):
         from mlmake.model.resources import parse_duration
 
         try:
-            seconds = parse_duration(str(value))
+            seconds = float(value) if str(value).replace(".", "", 1).isdigit() else parse_duration(str(value))
         except ValueError:
             self.fail(f"{value!r} is no duration such as '200ms', '2s' or '1h30m'", param, ctx)
         if seconds <= 0:
@@ -89,7 +89,8 @@ def command(
     from mlmake.cli.watching import Lines, Screen, is_screen
     from mlmake.engine.run import Request
     from mlmake.services.watch.hooks import Hooks
-    from mlmake.services.watch.loop import POLL, Key, Message, Options, Watch
+    from mlmake.services.watch.loop import Watch
+    from mlmake.services.watch.options import POLL, Key, Message, Options
     from mlmake.services.watch.selection import Selection
 
     place: Place = ctx.obj

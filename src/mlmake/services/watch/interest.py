@@ -40,8 +40,9 @@ class Interest:
         folders: real folder -> whether to hear of contents too, and not of names only.
     """
 
-    def __init__(self, head: Mapping[str, Any]) -> None:
+    def __init__(self, head: Mapping[str, Any], root: str) -> None:
         self._head = head
+        self._root = f"{os.path.realpath(root)}/"
         self.folders: dict[str, bool] = {}
         self._names: dict[str, dict[str, list[Row]]] = {}
         self._whole: dict[str, dict[Row, None]] = {}
@@ -62,7 +63,7 @@ class Interest:
             value = self._head[table][number]
             if table == "files":
                 self._take_file(value, ("files", number))
-            else:
+            elif value[0]:  # else it stands for nothing any more
                 _TAKEN_BY[table](self, value, (table, number))
 
     def rows(self, heard: Heard) -> list[Row]:
@@ -85,6 +86,8 @@ class Interest:
 
     def _take_file(self, path: str, row: Row, links: int = _LINKS) -> None:
         folder, name = os.path.split(path)
+        if not name:
+            return
         real = self._enter(folder, links)
         if real is None:
             return
@@ -129,10 +132,11 @@ class Interest:
             seen.add(real)
             links = []
             for entry in _entries(real):
-                if entry.is_symlink() and not entry.is_dir():
+                if _is_folder(entry):
+                    if is_wanted(entry.name):
+                        waiting.append(self._enter(entry.path) if entry.is_symlink() else entry.path)
+                elif entry.is_symlink():
                     links.append(entry.path)
-                elif entry.is_dir() and is_wanted(entry.name):
-                    waiting.append(self._enter(entry.path) if entry.is_symlink() else entry.path)
             yield real, links
 
     def _hear(self, real: str | None, row: Row) -> None:
@@ -154,9 +158,10 @@ class Interest:
             return parent
         if name == "..":
             return os.path.dirname(parent)
-        self._ways.setdefault(parent, set()).add(name)
-        self.folders.setdefault(parent, False)
         path = os.path.join(parent, name)
+        if not self._root.startswith(f"{path}/"):  # a project that is moved is another one
+            self._ways.setdefault(parent, set()).add(name)
+            self.folders.setdefault(parent, False)
         if target := _link(path):
             return self._enter(os.path.join(parent, target), links - 1) if links else None
         return path if os.path.isdir(path) else None
@@ -183,6 +188,13 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return list(found)
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _is_plain(name: str) -> bool:

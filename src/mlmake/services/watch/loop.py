@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
 
 from mlmake.engine.recall import Recall
 from mlmake.engine.scope import Rows
@@ -20,8 +18,9 @@ from mlmake.model.run import Summary
 from mlmake.services.watch.attendant import Attendant
 from mlmake.services.watch.ears import Lost
 from mlmake.services.watch.face import Face
-from mlmake.services.watch.hooks import Hooks, Messenger
+from mlmake.services.watch.hooks import Messenger
 from mlmake.services.watch.interest import Heard
+from mlmake.services.watch.options import Key, Message, Options, Stop
 from mlmake.services.watch.post import Post
 from mlmake.services.watch.quiet import Quiet
 from mlmake.services.watch.selection import Selection
@@ -29,52 +28,8 @@ from mlmake.services.watch.senses import Senses
 from mlmake.services.watch.triggered import Triggered, triggered
 
 INTERRUPTED = 130
-POLL = 2.0
-"""Seconds between two looks at what cannot be heard."""
 _NAP = 30.0
 """Seconds after which the clock on the wall is looked at again: a machine that slept does not know how long."""
-
-
-class Key(Enum):
-    """What a person at a terminal may ask for."""
-
-    REBUILD = "r"
-    PAUSE = "p"
-    QUIT = "q"
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A signal asks to end."""
-
-    signal: str
-
-
-Message: TypeAlias = Heard | Lost | Key | Stop
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How to watch; times in seconds.
-
-    Attributes:
-        settle: how long nothing may happen before what has changed is taken.
-        poll: how often to look where the file system tells nothing.
-        only_looks: look at everything so often.
-        every: how often datastores that are not on this machine are asked.
-        once: end after one build.
-        restarts: a change ends running steps that it has made pointless.
-        has_keys: somebody may press a key.
-    """
-
-    settle: float = 0.2
-    poll: float = POLL
-    only_looks: bool = False
-    every: float = 60.0
-    once: bool = False
-    restarts: bool = False
-    has_keys: bool = False
-    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(slots=True)
@@ -99,7 +54,11 @@ class _Work:
 
 
 class Watch:
-    """Keeps a selection up to date, and builds pipelines when their triggers say so, until it is stopped."""
+    """Keeps a selection up to date, and builds pipelines when their triggers say so, until it is stopped.
+
+    Attributes:
+        is_idle: it waits, and has heard of nothing that it has not looked at.
+    """
 
     def __init__(self, selection: Selection, options: Options, face: Face, inbox: SimpleQueue[Message]) -> None:
         self._selection = selection
@@ -109,6 +68,7 @@ class Watch:
         self._quiet = Quiet(options.settle)
         self._triggered: dict[str, Triggered] = {}
         self._stopped: int | None = None
+        self.is_idle = False
         self._is_building = False
         self._is_paused = False
         self._wants_all = False
@@ -170,8 +130,10 @@ class Watch:
         while not self._ends:
             now = time.monotonic()
             if not self._is_paused and (work := self._due(now)):
+                self.is_idle = False
                 return work
             due = self._next(now)
+            self.is_idle = self._quiet.due is None
             try:
                 self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - now)))
                 while True:
@@ -195,7 +157,8 @@ class Watch:
                 self._wants_all = True
             case Key.PAUSE:
                 self._is_paused = not self._is_paused
-                self._face.waiting(self._is_paused)
+                if not self._is_building:
+                    self._face.waiting(self._is_paused)
             case Key.QUIT:
                 self._stopped = 0
             case Stop():
@@ -321,12 +284,18 @@ class Watch:
             self._messenger.tell(summary, code == 0, why, self._selection.stale())
         return code
 
-    def _attended(self, recall: Recall | None) -> AbstractContextManager[None]:
+    @contextmanager
+    def _attended(self, recall: Recall | None) -> Iterator[None]:
         """A build during which a signal ends it, as may a key, and a change its steps."""
         attendant: AbstractContextManager[None] = nullcontext()
         if self._options.restarts or self._options.has_keys:
             attendant = Attendant(self._inbox, self._take_meanwhile, lambda: self._call_off(recall))
-        return _Building(self, attendant)
+        with attendant:
+            self._is_building = True
+            try:
+                yield
+            finally:
+                self._is_building = False
 
     def _take_meanwhile(self, message: Message) -> float | None:
         if message is Key.QUIT:
@@ -366,22 +335,6 @@ class Watch:
         if self._is_building:
             raise KeyboardInterrupt
         self._inbox.put(Stop(name))
-
-
-class _Building(AbstractContextManager[None]):
-    """While it lasts, a signal that reaches the watch interrupts it."""
-
-    def __init__(self, watch: Watch, inner: AbstractContextManager[None]) -> None:
-        self._watch = watch
-        self._inner = inner
-
-    def __enter__(self) -> None:
-        self._inner.__enter__()
-        self._watch._is_building = True
-
-    def __exit__(self, *error: object) -> None:
-        self._watch._is_building = False
-        self._inner.__exit__(None, None, None)
 
 
 def code_of(summary: Summary) -> int:

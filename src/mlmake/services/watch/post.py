@@ -20,8 +20,9 @@ class Post:
         is_astray: paths lead elsewhere since they were looked up.
     """
 
-    def __init__(self, look: snapshot.Look) -> None:
+    def __init__(self, look: snapshot.Look, root: str) -> None:
         self.look = look
+        self._root = root
         self.is_astray = False
         self._heard: dict[str, set[int]] = {}
         self._grown: set[Row] = set()
@@ -31,7 +32,7 @@ class Post:
         """Look up all paths from the start, and take everything for changed until it is looked at."""
         self.is_astray = False
         self._grown.clear()
-        self.interest = Interest(self.look.head)
+        self.interest = Interest(self.look.head, self._root)
         return self.find_new()
 
     def refresh(self) -> bool:
@@ -51,7 +52,7 @@ class Post:
         rows = self.interest.rows(heard)
         self.is_astray = self.is_astray or self.interest.is_way(heard)
         if heard.is_named:
-            self._grown.update(row for row in rows if row[0] in ("globs", "trees"))
+            self._grown.update(rows)  # a folder may have come, or a link in place of a file
         self.suspect(rows)
         return bool(rows) or self.is_astray
 

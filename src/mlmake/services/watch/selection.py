@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mlmake.engine import dodo, jobs
 from mlmake.engine.look import judge
 from mlmake.engine.recall import Recall
 from mlmake.engine.run import Request, build
@@ -21,6 +22,8 @@ from mlmake.services.watch.post import Post
 from mlmake.state import snapshot
 from mlmake.state.database import connect, explained
 
+_WARM = (dodo, jobs)
+"""Loaded from the start, so that the first change does not wait for them."""
 _PATIENCE = 3
 """Builds in a row that leave a step stale, after which it is taken to change itself what it reads."""
 
@@ -119,7 +122,8 @@ class Selection:
             self._adopt(scope)
             return None
         if recall and self._standing:
-            self._seen = self.post.sights(self._standing.look.changed() if retries else rows)
+            is_narrow = scope.table is self._standing.table
+            self._seen = self.post.sights(rows if is_narrow else self._standing.look.changed())
         is_told = retries
 
         def begins() -> None:
@@ -201,7 +205,7 @@ class Selection:
         is_same = self._standing is not None and self._standing.table is standing.table
         self._standing = standing
         if not is_same:
-            self.post = Post(standing.look)
+            self.post = Post(standing.look, self.root)
 
     def _is_made(self, path: str) -> bool:
         """Whether a step makes a file, or a folder that it lies in."""

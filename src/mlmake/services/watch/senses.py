@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
-from mlmake.services.watch.ears import Ears, Inotify, Tell
+from mlmake.services.watch.ears import Ears, Tell
 from mlmake.services.watch.mounts import is_below, silent_mounts
 from mlmake.services.watch.post import Post
+
+if sys.platform == "linux":
+    from mlmake.services.watch.inotify import Inotify as Native
+else:
+    from mlmake.services.watch.observed import Observed as Native
 
 
 class Senses:
@@ -18,7 +25,7 @@ class Senses:
 
     def __init__(self, tell: Tell, *, only_looks: bool) -> None:
         self._tell = tell
-        self._ears: Ears | None = None if only_looks else Inotify(tell)
+        self._ears: Ears | None = None if only_looks else Native(tell)
         self._unheard: set[str] = set()
         self.looks = only_looks
 
@@ -37,7 +44,7 @@ class Senses:
         mounts = silent_mounts()
         silent = {folder for folder in wanted if is_below(folder, mounts)} if mounts else set[str]()
         fresh, deaf = self._ears.listen({folder: full for folder, full in wanted.items() if folder not in silent})
-        self._unheard = silent | {folder for folder in deaf if wanted[folder]}
+        self._unheard = silent | {folder for folder in deaf if wanted[folder] and os.path.isdir(folder)}
         self.looks = bool(self._unheard)
         for post in posts:
             post.suspect(row for folder in fresh for row in post.interest.rows_in(folder))
@@ -56,7 +63,7 @@ class Senses:
         """Hear everything anew: there was more than the kernel could tell."""
         if self._ears is not None:
             self._ears.close()
-            self._ears = Inotify(self._tell)
+            self._ears = Native(self._tell)
 
     def close(self) -> None:
         if self._ears is not None:

@@ -25,14 +25,15 @@ class Triggered:
         post: the files on whose change it is built.
     """
 
-    def __init__(self, name: str, trigger: Trigger, now: float) -> None:
+    def __init__(self, name: str, trigger: Trigger, root: str, now: float) -> None:
         self.name = name
+        self._root = root
         self.trigger = trigger
         self.due = next_due(trigger, now)
         self._local = [each for each in trigger.on_change if not each.is_remote]
         self._remote = [each for each in trigger.on_change if each.is_remote]
         self._versions: dict[str, str | None] | None = None
-        self.post = Post(self._look())
+        self.post = Post(self._look(), self._root)
         self.post.changed()
 
     @property
@@ -56,7 +57,7 @@ class Triggered:
     def starts(self, now: float) -> None:
         """It is being built: the next time is counted from now, and what arrives from now on is for the next build."""
         self.due = next_due(self.trigger, now)
-        self.post = Post(self._look())
+        self.post = Post(self._look(), self._root)
         self.post.changed()
 
     def has_other_versions(self, project: Project) -> bool:
@@ -88,7 +89,9 @@ def triggered(project: Project, before: Mapping[str, Triggered], now: float) -> 
     for name, pipeline in project.pipelines.items():
         if pipeline.trigger:
             old = before.get(name)
-            found[name] = old if old and old.trigger == pipeline.trigger else Triggered(name, pipeline.trigger, now)
+            found[name] = (
+                old if old and old.trigger == pipeline.trigger else Triggered(name, pipeline.trigger, project.root, now)
+            )
     return found
 
 
