@@ -39,7 +39,7 @@ def notes(done: Imported) -> list[str]:
 STARTED = """
 stages:
   prepare:
-    cmd: sh src/prepare.sh data/data.xml
+    cmd: sh src/prepare.sh data/data.xml params.yaml
     deps: [data/data.xml, src/prepare.sh]
     params: [prepare.seed, prepare.split]
     outs: [data/prepared]
@@ -62,7 +62,7 @@ stages:
 """
 PREPARE = """mkdir data/prepared
 cat $1 > data/prepared/train.txt
-grep seed params.yaml >> data/prepared/train.txt
+grep seed $2 >> data/prepared/train.txt
 """
 PARAMS = "prepare:\n  seed: 1\n  split: 0.2\nfeaturize: {ngrams: 2}\nunused: 5\n"
 
@@ -111,8 +111,8 @@ def test_the_tables_of_a_stage(started: Folder) -> None:
         "metrics": {"params": "build/params/prepare-params.json"},
     }
     assert made["prepare"] == {
-        "command": "sh src/prepare.sh data/data.xml",
-        "code": "src/prepare.sh",
+        "command": "sh src/prepare.sh data/data.xml params.yaml",
+        "code": ["src/prepare.sh", "!params.yaml"],
         "inputs": {"data": "data/data.xml", "params": "@prepare-params"},
         "outputs": {"prepared": "data/prepared"},
         "in_place": True,

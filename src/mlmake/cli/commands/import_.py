@@ -37,13 +37,19 @@ def command(ctx: click.Context, file: str, output: str | None, force: bool) -> N
     if target:
         with open(target, "w", encoding="utf-8") as out:
             out.write(done.text)
-        click.echo(f"wrote {os.path.relpath(target, place.folder)}: {done.steps} steps; look at it, then: mlmake -n")
+        click.echo(
+            f"wrote {os.path.relpath(target, place.folder)}: {_counted(done.steps)}; look at it, then: mlmake -n"
+        )
     else:
         click.echo(done.text, nl=False)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     if done.problems:
         raise ConfigError(FILE, done.problems)
+
+
+def _counted(steps: int) -> str:
+    return f"{steps} step{'' if steps == 1 else 's'}"
 
 
 def _target(place: Place, source: str, output: str | None) -> str:

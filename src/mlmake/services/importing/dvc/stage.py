@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
+from mlmake.model.step import NO_CODE
 from mlmake.services.importing.draft import Draft, as_name, unlike
 from mlmake.services.importing.dvc.commands import joined, needs_bash
 from mlmake.services.importing.dvc.paths import Paths, Place
@@ -64,6 +65,7 @@ class StageReader:
         wdir = text(self._context.resolved(self._body.get("wdir")), "wdir", ".")
         inputs, code = self._reads(wdir)
         inputs |= self._picks(wdir, is_frozen, inputs)
+        code += self._picked_from(wdir)
         outputs, metrics, cache = self._writes(wdir)
         made: dict[str, Value] = {
             "description": text(self._context.resolved(self._body.get("desc")), "desc"),
@@ -161,6 +163,12 @@ class StageReader:
                 named = found.setdefault(text(self._context.resolved(file), "params"), [])
                 named += (self._context.path(text(key, "params")) for key in items(keys, f"params: {file}"))
         return found
+
+    def _picked_from(self, wdir: str) -> Iterator[str]:
+        """Files that the command names, and of which only picked keys count."""
+        for file, keys in self._param_keys().items():
+            if keys and file in str(self._body.get("cmd")):
+                yield f"{NO_CODE}{self.paths.place(file, wdir, self._context).text}"
 
     def _pick(self, name: str, place: Place, keys: list[str]) -> str:
         step = self.draft.free(f"{self.name}-{name}")
