@@ -59,7 +59,7 @@ def test_what_does_not_load_yet_is_written_and_told(foreign: Folder) -> None:
     assert foreign.has(FILE)
 
 
-@pytest.mark.parametrize("words", [["none.yaml"], ["params.yaml"], []])
+@pytest.mark.parametrize("words", [["none.yaml"], ["params.yaml"], ["."], ["dvc.yaml", "-o", "no/x.toml"], []])
 def test_what_cannot_be_imported(foreign: Folder, words: list[str]) -> None:
     done = foreign.cli("import", *words)
     assert done.returncode == 2

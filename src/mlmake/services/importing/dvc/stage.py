@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
@@ -22,7 +23,8 @@ KINDS_OF_OUTPUT = ("outs", "metrics", "plots")
 _STAGE = ("cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "frozen", "always_changed", "desc", "vars")
 _FLAGS = ("cache", "persist")
 _CODE = (".py", ".sh", ".R", ".r", ".jl", ".ipynb", ".pl", ".lua", ".sql")
-_PLACEHOLDER = re.compile(r"\{(params|matrix)\.[^{}]*\}")
+_PLACEHOLDER = re.compile(r"\{(?:params|matrix)\.(?P<name>[^{}]*)\}")
+_FOLDERS_LOOKED_AT = 1000
 _WORD = re.compile(r"[\w./-]+")
 
 
@@ -138,9 +140,10 @@ class StageReader:
 
     def _named(self, place: Place, taken: Mapping[str, Value]) -> str:
         """A name for an input or output from that of its file, without what differs by parameter or combination."""
-        names = (_PLACEHOLDER.sub("", place.text), place.resolved)
-        stems = (os.path.splitext(os.path.basename(each.rstrip("/")))[0].strip("-_.") for each in names)
-        return unlike(as_name(next(filter(None, stems), "")), taken)
+        text = os.path.basename(place.text.rstrip("/"))
+        names = (_PLACEHOLDER.sub("", text), _PLACEHOLDER.sub(lambda found: found["name"], text))
+        stems = (os.path.splitext(each)[0].strip("-_") for each in names if not each.startswith("."))
+        return unlike(as_name(next(filter(None, stems), text)), taken)
 
     # Its parameters.
 
@@ -225,5 +228,6 @@ def entries(said: Value, where: str) -> Iterator[tuple[str, Mapping[str, Value]]
 
 
 def _holds_modules(folder: str) -> bool:
-    """Whether a folder's own files are Python: as an input it would change with every `__pycache__`."""
-    return os.path.isdir(folder) and any(name.endswith(".py") for name in os.listdir(folder))
+    """Whether a folder holds Python: as an input it would change with every `__pycache__`."""
+    walk = islice(os.walk(folder), _FOLDERS_LOOKED_AT)
+    return any(name.endswith(".py") for _, _, names in walk for name in names)
