@@ -424,6 +424,13 @@ def test_files_that_a_command_mentions_are_its_code(one: Folder, command: str, e
         assert [name.removeprefix("code ") for name in facts(one) if name.startswith("code ")] == expected
 
 
+def test_a_file_that_a_command_mentions_may_be_no_code(one: Folder) -> None:
+    one.write({"run.sh": "", "conf.yaml": ""})
+    command = 'command = "sh run.sh conf.yaml"\ncode = ["!./conf.yaml", "run.sh"]'
+    one.toml(STEP.replace('script = "steps/s.py"', command))
+    assert [name for name in facts(one) if name.startswith("code ")] == ["code run.sh"]
+
+
 def test_a_script_of_a_command_that_appears_later_is_noticed(one: Folder) -> None:
     one.toml(STEP.replace('script = "steps/s.py"', 'command = "sh run.sh"'))
     before = facts(one)

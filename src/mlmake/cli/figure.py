@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mlmake.errors import UsageError
 
 FORMATS = (".png", ".svg", ".pdf")
+_MOST = 40
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 """Points by what they are called; the curves of one axes."""
 
@@ -19,6 +20,8 @@ def draw(panels: Mapping[str, tuple[str, Curves]], path: str) -> None:
         from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise UsageError("a picture needs matplotlib", hint="pip install 'mlmake[plot]'; --plot is text") from None
+    if len(panels) > _MOST:
+        raise UsageError(f"{len(panels)} metrics are too many for a picture", hint=f"name steps with at most {_MOST}")
     figure = Figure(figsize=(7, 2.4 * len(panels)), layout="constrained")
     for axes, (title, (name, curves)) in zip(
         figure.subplots(len(panels), squeeze=False).flat, panels.items(), strict=True

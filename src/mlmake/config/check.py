@@ -13,7 +13,7 @@ from mlmake.config.references import parse_selector
 from mlmake.config.scope import Scope, where_of
 from mlmake.model.data import Value
 from mlmake.model.project import Compute
-from mlmake.model.step import Kind, StepSpec
+from mlmake.model.step import NO_CODE, Kind, StepSpec
 from mlmake.model.template import Placeholder, meant, placeholders
 
 _NESTED = re.compile(r"(?<!\{)\{(?:inputs|outputs|params|matrix|env)\.[^{}\s]*\{")
@@ -41,7 +41,7 @@ def check_step(scope: Scope, spec: StepSpec, where: str) -> None:
     if spec.matrix:
         _check_bare_axes(scope, spec, where)
     for pattern in spec.code:
-        _check_code(scope, pattern, f"{where}.code", is_script=False)
+        _check_code(scope, pattern.removeprefix(NO_CODE), f"{where}.code", is_script=False)
     for script in spec.kind.code().scripts:
         _check_code(scope, script, f"{where}.script", is_script=True)
 

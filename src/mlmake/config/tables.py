@@ -178,7 +178,11 @@ class StepTable:
     metrics: dict[str, str] = setting("JSON outputs whose numbers the run remembers.", {})
     params: Keys = setting("The parameters that count: keys, or a table from an own name to a key.", {})
     matrix: dict[str, Axis] = setting("One step per combination of these values.", {})
-    code: Paths = setting("Globs of project files that count as code although no import shows them.", ())
+    code: Paths = setting(
+        "Globs of project files that count as code although no import shows them; with `!` in front, a file that does "
+        "not although the command names it.",
+        (),
+    )
     after: tuple[str, ...] = setting("Steps that come first without handing over data.", ())
     compute: str = setting("The compute target.", "local")
     environment: str = setting("The environment.", "system")

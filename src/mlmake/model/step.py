@@ -10,6 +10,9 @@ from mlmake.model.data import Input, Output, Scalar, Value
 from mlmake.model.resources import Resources
 from mlmake.model.template import Call
 
+NO_CODE = "!"
+"""Before an item of a step's `code`: a file that is none, although the command names it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:
@@ -57,7 +60,7 @@ class StepSpec:
         inputs: name -> paths, globs or references, each handed over in order.
         params: the step's own name for a parameter -> its key in the pipeline's `params`.
         matrix: axis -> its values; one step per combination, the last axis fastest.
-        code: globs of project files that static reading cannot see.
+        code: globs of project files that static reading cannot see; with `!`, files that are no code after all.
         after: steps that come first without handing over data.
         retries: how often a failed attempt is tried again.
         timeout: seconds after which an attempt is ended; 0 for none.
@@ -89,6 +92,16 @@ class StepSpec:
     reuse: bool = True
     cache: bool | Mapping[str, bool] = True
     version: str = ""
+
+    @property
+    def unseen_code(self) -> tuple[str, ...]:
+        """Globs of code that static reading cannot see."""
+        return tuple(each for each in self.code if not each.startswith(NO_CODE))
+
+    @property
+    def no_code(self) -> tuple[str, ...]:
+        """Files that are no code although the command names them."""
+        return tuple(each.removeprefix(NO_CODE) for each in self.code if each.startswith(NO_CODE))
 
     @property
     def delivers(self) -> bool:

@@ -48,7 +48,8 @@ class Comparison:
             return found[0]
         if found:
             raise UsageError(f"{word!r} may be {' or '.join(map(repr, found[:5]))}: write all of it")
-        near = nearest(word, [*columns, *(each.rpartition(" ")[2] for each in columns)])
+        ends = [each.rpartition(mark)[2] for mark in (" ", ".") for each in columns]
+        near = nearest(word, [*columns, *ends])
         hint = f"did you mean {near!r}?" if near else f"columns: {', '.join(columns)}"
         raise UsageError(f"there is no column {word!r}", hint=hint)
 

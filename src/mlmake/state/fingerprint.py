@@ -193,7 +193,7 @@ class Fingerprints:
         static = self._of_spec(step.spec, self._target(step))
         software = static.software
         files = [*static.code, *declared.mentioned, *software.files]
-        globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.code)}
+        globs = {(self._project.root, pattern): None for pattern in map(self._pattern, step.spec.unseen_code)}
         for location in (source.location for each in step.inputs for source in each.sources):
             if location.is_remote:
                 continue
@@ -256,7 +256,7 @@ class Fingerprints:
         for path in declared.mentioned:
             if os.path.isfile(path):
                 files.update(dict.fromkeys(self._followed(os.path.relpath(path, self._project.root))))
-        for pattern in spec.code:
+        for pattern in spec.unseen_code:
             for path in self._globbed(pattern):
                 files.update(dict.fromkeys(self._followed(path)))
         return list(files)
@@ -288,10 +288,11 @@ class Fingerprints:
         What a step makes is no code, and what is an input counts as that; a module is followed all the same.
         """
         read = {os.path.normpath(text) for texts in spec.inputs.values() for text in texts}
-        words = dict.fromkeys(map(os.path.normpath, spec.kind.code().mentioned))
+        no_code = {os.path.normpath(text) for text in spec.no_code}
+        words = [word for word in map(os.path.normpath, spec.kind.code().mentioned) if word not in no_code]
         inside = [word for word in words if not word.startswith(("/", "..", "-"))]
         paths = [self._absolute(word) for word in inside if word.endswith(".py") or not _lies_in(word, read)]
-        return [path for path in paths if not _lies_in(path, self._project.owners)]
+        return [path for path in dict.fromkeys(paths) if not _lies_in(path, self._project.owners)]
 
     def _followed(self, script: str) -> tuple[str, ...]:
         return self._closure.of(script) if script.endswith(".py") else (script,)

@@ -35,15 +35,28 @@ def command(ctx: click.Context, file: str, output: str | None, force: bool) -> N
         raise UsageError(f"{os.path.relpath(target, place.folder)} is there already", hint="--force writes over it")
     done = imported(source, os.path.dirname(target) if target else os.path.dirname(source))
     if target:
-        with open(target, "w", encoding="utf-8") as out:
-            out.write(done.text)
-        click.echo(f"wrote {os.path.relpath(target, place.folder)}: {done.steps} steps; look at it, then: mlmake -n")
+        _write(target, done.text)
+        click.echo(
+            f"wrote {os.path.relpath(target, place.folder)}: {_counted(done.steps)}; look at it, then: mlmake -n"
+        )
     else:
         click.echo(done.text, nl=False)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     if done.problems:
         raise ConfigError(FILE, done.problems)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _counted(steps: int) -> str:
+    return f"{steps} step{'' if steps == 1 else 's'}"
 
 
 def _target(place: Place, source: str, output: str | None) -> str:

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
+from mlmake.model.step import NO_CODE
 from mlmake.services.importing.draft import Draft, as_name, unlike
 from mlmake.services.importing.dvc.commands import joined, needs_bash
 from mlmake.services.importing.dvc.paths import Paths, Place
@@ -21,7 +23,8 @@ KINDS_OF_OUTPUT = ("outs", "metrics", "plots")
 _STAGE = ("cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "frozen", "always_changed", "desc", "vars")
 _FLAGS = ("cache", "persist")
 _CODE = (".py", ".sh", ".R", ".r", ".jl", ".ipynb", ".pl", ".lua", ".sql")
-_PLACEHOLDER = re.compile(r"\{(params|matrix)\.[^{}]*\}")
+_PLACEHOLDER = re.compile(r"\{(?:params|matrix)\.(?P<name>[^{}]*)\}")
+_FOLDERS_LOOKED_AT = 1000
 _WORD = re.compile(r"[\w./-]+")
 
 
@@ -64,6 +67,7 @@ class StageReader:
         wdir = text(self._context.resolved(self._body.get("wdir")), "wdir", ".")
         inputs, code = self._reads(wdir)
         inputs |= self._picks(wdir, is_frozen, inputs)
+        code += self._picked_from(wdir)
         outputs, metrics, cache = self._writes(wdir)
         made: dict[str, Value] = {
             "description": text(self._context.resolved(self._body.get("desc")), "desc"),
@@ -136,9 +140,10 @@ class StageReader:
 
     def _named(self, place: Place, taken: Mapping[str, Value]) -> str:
         """A name for an input or output from that of its file, without what differs by parameter or combination."""
-        names = (_PLACEHOLDER.sub("", place.text), place.resolved)
-        stems = (os.path.splitext(os.path.basename(each.rstrip("/")))[0].strip("-_.") for each in names)
-        return unlike(as_name(next(filter(None, stems), "")), taken)
+        text = os.path.basename(place.text.rstrip("/"))
+        names = (_PLACEHOLDER.sub("", text), _PLACEHOLDER.sub(lambda found: found["name"], text))
+        stems = (os.path.splitext(each)[0].strip("-_") for each in names if not each.startswith("."))
+        return unlike(as_name(next(filter(None, stems), text)), taken)
 
     # Its parameters.
 
@@ -161,6 +166,12 @@ class StageReader:
                 named = found.setdefault(text(self._context.resolved(file), "params"), [])
                 named += (self._context.path(text(key, "params")) for key in items(keys, f"params: {file}"))
         return found
+
+    def _picked_from(self, wdir: str) -> Iterator[str]:
+        """Files that the command names, and of which only picked keys count."""
+        for file, keys in self._param_keys().items():
+            if keys and file in str(self._body.get("cmd")):
+                yield f"{NO_CODE}{self.paths.place(file, wdir, self._context).text}"
 
     def _pick(self, name: str, place: Place, keys: list[str]) -> str:
         step = self.draft.free(f"{self.name}-{name}")
@@ -217,5 +228,6 @@ def entries(said: Value, where: str) -> Iterator[tuple[str, Mapping[str, Value]]
 
 
 def _holds_modules(folder: str) -> bool:
-    """Whether a folder's own files are Python: as an input it would change with every `__pycache__`."""
-    return os.path.isdir(folder) and any(name.endswith(".py") for name in os.listdir(folder))
+    """Whether a folder holds Python: as an input it would change with every `__pycache__`."""
+    walk = islice(os.walk(folder), _FOLDERS_LOOKED_AT)
+    return any(name.endswith(".py") for _, _, names in walk for name in names)
