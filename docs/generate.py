@@ -62,9 +62,6 @@ the file is told at once, with its place and the nearest legal word. Where a def
 an empty text, list or table, zero, or no limit. Paths, references and placeholders have
 [a page of their own](paths.md).
 
-Read and checked, but not done yet by this version: environments with `python` or `conda` for steps on other machines.
-A build that needs one says so before anything runs, and exits with 2.
-
 ## Values
 
 | value | written as |

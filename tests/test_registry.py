@@ -82,7 +82,7 @@ def test_unknown() -> None:
     with pytest.raises(UsageError) as caught:
         KINDS.load("pyhton")
     assert caught.value.message == "unknown step kind 'pyhton'; did you mean 'python'?"
-    assert caught.value.hint == "known: python, command, transfer"
+    assert caught.value.hint == "known: python, command, transfer, pick"
     with pytest.raises(UsageError, match=r"unknown compute kind 'zzz'$"):
         EXECUTORS.load("zzz")
 

@@ -9,7 +9,7 @@ from reading import read, steps, told
 
 from mlmake.config.load import load, parse
 from mlmake.engine.checks import check_supported
-from mlmake.errors import ConfigError, NotYetError, Problem, UsageError
+from mlmake.errors import ConfigError, Problem, UsageError
 from mlmake.plan.selection import named
 from projects import Folder
 
@@ -82,7 +82,7 @@ def alone(text: str) -> str:
         ("[s]\nkind = 'pyhton'\nscript = 's.py'", f"{AT}.kind: unknown step kind 'pyhton'; did you mean 'python'?"),
         (
             "[s]\nkind = 'spark'\nscript = 's.py'",
-            f"{AT}.kind: unknown step kind 'spark'; known: python, command, transfer",
+            f"{AT}.kind: unknown step kind 'spark'; known: python, command, transfer, pick",
         ),
         ("[s]\nscript = 's.py'\ncommand = 'x'", f"{AT}: {NOT_BOTH}"),
         (
@@ -912,16 +912,6 @@ def test_long_lists_of_names_are_cut() -> None:
 # Legal, and not done yet.
 
 
-def test_not_yet() -> None:
-    head = "[compute.host]\nkind = 'ssh'\nhost = 'h'\nfetch = 'needed'\n"
-    project = read(f"{head}[ok]\nscript = 'o.py'\n{S}compute = 'host'")
-    check_supported(project, [project.steps["p.ok"]])
-    with pytest.raises(NotYetError) as caught:
-        check_supported(project, list(project.steps.values()))
-    assert caught.value.message == 'compute.host: fetch = "needed" cannot be done by this version of mlmake'
-    assert caught.value.hint
-
-
 @pytest.mark.parametrize("base", ["image = 'python:3.12'", "dockerfile = 'Dockerfile'"])
 def test_an_image_needs_containers(base: str) -> None:
     project = read(f"[environments.box]\n{base}\n{S}environment = 'box'")
@@ -949,15 +939,6 @@ image = "no/such:image"
 """
     project.toml(steps(f"{unused}[a]\ncommand = 'echo 1 > {{outputs.o}}'\noutputs = {{ o = 'o' }}"))
     assert project.build().done == ["a"]
-
-
-def test_a_step_that_is_not_yet_possible_names_itself_at_the_command_line(project: Folder) -> None:
-    head = "[compute.host]\nkind = 'ssh'\nhost = 'h'\nfetch = 'needed'"
-    project.toml(steps(f"{S}compute = 'host'\n{head}\n[ok]\ncommand = 'true'"))
-    done = project.cli("s")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[0].startswith('mlmake: compute.host: fetch = "needed" cannot be done')
-    assert project.cli("ok").returncode == 0
 
 
 def test_nothing_of_a_project_is_executed_to_read_it(project: Folder) -> None:
