@@ -69,7 +69,7 @@ def point(name: str, value: str, group: str = "mlmake.kinds") -> EntryPoint:
 def test_ours() -> None:
     assert KINDS.load("python") is Python
     assert KINDS.load("command") is Command
-    assert KINDS.names()[:3] == ["python", "command", "transfer"]
+    assert KINDS.names()[:3] == ["python", "command", "transfer", "pick"]
 
 
 @pytest.mark.parametrize("registry", [KINDS, EXECUTORS])
@@ -89,7 +89,7 @@ def test_unknown() -> None:
 
 def test_other_packages_add(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("shell", "mlmake.kinds.command:Command"), point("x", "y:Z", "mlmake.executors"))
-    assert KINDS.names() == ["python", "command", "transfer", "shell"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick", "shell"]
     assert KINDS.load("shell") is Command
     with pytest.raises(UsageError) as caught:
         KINDS.load("shelll")
@@ -99,7 +99,7 @@ def test_other_packages_add(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_packages_do_not_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("python", "mlmake.kinds.command:Command"))
     assert KINDS.load("python") is Python
-    assert KINDS.names() == ["python", "command", "transfer"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick"]
 
 
 def test_a_kind_of_another_package_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_broken_package(monkeypatch: pytest.MonkeyPatch, value: str, problem: 
 
 def test_a_broken_package_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("shell", "no_such_module_anywhere:Kind"))
-    assert KINDS.names() == ["python", "command", "transfer", "shell"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick", "shell"]
     assert list(parse(FILE % b"command", "/project").steps) == ["p.s"]
 
 
