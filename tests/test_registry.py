@@ -69,7 +69,7 @@ def point(name: str, value: str, group: str = "mlmake.kinds") -> EntryPoint:
 def test_ours() -> None:
     assert KINDS.load("python") is Python
     assert KINDS.load("command") is Command
-    assert KINDS.names()[:3] == ["python", "command", "transfer", "pick"]
+    assert KINDS.names()[:4] == ["python", "command", "transfer", "pick"]
 
 
 @pytest.mark.parametrize("registry", [KINDS, EXECUTORS])
