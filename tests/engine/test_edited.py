@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlmake.model.events import Event, StepStarted
-from mlmake.state import stamps
+from mlmake.state import snapshot, stamps
 from projects import Built, Folder, until
 
 HOLD = "open('../ready', 'w').close()\nimport os, time\nwhile not os.path.exists('../go'): time.sleep(0.01)\n"
@@ -254,3 +254,19 @@ def test_an_edit_of_pipelines_toml_counts_for_the_next_build(held: Folder) -> No
     assert built.summary.edited == ()
     assert held.states() == {"fit": "stale", "next": "maybe"}
     assert Path(held.root / "build/model").exists()
+
+
+def test_a_file_that_is_read_no_more_lets_a_build_be_short_again(project: Folder) -> None:
+    project.write({"in/1": "1", "in/2": "2"})
+    project.steps("""
+        [all]
+        command = "cat in/* > {outputs.y}"
+        inputs = { x = "in/*" }
+        outputs = { y = "y" }
+    """)
+    project.build()
+    (project.root / "in/2").unlink()
+    assert project.build().done == ["all"]
+    look = snapshot.read(snapshot.path_of(str(project.root), (), str(project.root)), project.home.database)
+    assert look is not None
+    assert look.changed() == {}

@@ -272,7 +272,7 @@ class Table:
         for table, rows in changed.items():
             for number in rows:
                 if not self._rest["readers"][table][number] and (table, number) != _TOML:
-                    del self._rows[table][self._key(table, number)]
+                    self._rows[table].pop(self._key(table, number), None)
                     self.head[table][number] = _EMPTY[table]
                     if table == "files":
                         self.head["stats"] = snapshot.without(self.head["stats"], number)
