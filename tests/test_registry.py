@@ -82,14 +82,14 @@ def test_unknown() -> None:
     with pytest.raises(UsageError) as caught:
         KINDS.load("pyhton")
     assert caught.value.message == "unknown step kind 'pyhton'; did you mean 'python'?"
-    assert caught.value.hint == "known: python, command, transfer"
+    assert caught.value.hint == "known: python, command, transfer, pick"
     with pytest.raises(UsageError, match=r"unknown compute kind 'zzz'$"):
         EXECUTORS.load("zzz")
 
 
 def test_other_packages_add(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("shell", "mlmake.kinds.command:Command"), point("x", "y:Z", "mlmake.executors"))
-    assert KINDS.names() == ["python", "command", "transfer", "shell"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick", "shell"]
     assert KINDS.load("shell") is Command
     with pytest.raises(UsageError) as caught:
         KINDS.load("shelll")
@@ -99,7 +99,7 @@ def test_other_packages_add(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_packages_do_not_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("python", "mlmake.kinds.command:Command"))
     assert KINDS.load("python") is Python
-    assert KINDS.names() == ["python", "command", "transfer"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick"]
 
 
 def test_a_kind_of_another_package_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_broken_package(monkeypatch: pytest.MonkeyPatch, value: str, problem: 
 
 def test_a_broken_package_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, point("shell", "no_such_module_anywhere:Kind"))
-    assert KINDS.names() == ["python", "command", "transfer", "shell"]
+    assert KINDS.names() == ["python", "command", "transfer", "pick", "shell"]
     assert list(parse(FILE % b"command", "/project").steps) == ["p.s"]
 
 
