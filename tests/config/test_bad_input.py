@@ -82,7 +82,7 @@ def alone(text: str) -> str:
         ("[s]\nkind = 'pyhton'\nscript = 's.py'", f"{AT}.kind: unknown step kind 'pyhton'; did you mean 'python'?"),
         (
             "[s]\nkind = 'spark'\nscript = 's.py'",
-            f"{AT}.kind: unknown step kind 'spark'; known: python, command, transfer",
+            f"{AT}.kind: unknown step kind 'spark'; known: python, command, transfer, pick",
         ),
         ("[s]\nscript = 's.py'\ncommand = 'x'", f"{AT}: {NOT_BOTH}"),
         (
