@@ -243,7 +243,7 @@ def test_what_has_no_counterpart_is_told_and_stands_in_the_file(project: Folder)
     for words in (
         "artifacts: there is no registry of models",
         "plots: mlmake draws metrics over runs",
-        "metrics: nowhere.json is no output of its own",
+        "metrics: nowhere.json is no output of a stage",
         "a: outs: two.txt: remote: has no counterpart",
         "a: outs: two.txt: push: has no counterpart",
         "a: outs: two.txt: persist: mlmake sets the old output aside",
@@ -282,6 +282,15 @@ stages:
     deps: [../../up.txt, in.txt]
     outs: [out.txt]
 """
+
+
+def test_metrics_inside_an_output_folder_are_remembered(project: Folder) -> None:
+    """As `dvclive` writes them: a folder is the output, a file in it the metrics."""
+    command = """mkdir eval && echo '{"auc": 0.5}' > eval/metrics.json"""
+    done = taken(project, f"stages: {{a: {{cmd: {json.dumps(command)}, outs: [eval]}}}}\nmetrics: [eval/metrics.json]")
+    assert project.build().done == ["a", "eval-metrics"]
+    assert project.json("metrics") == {"main.eval-metrics": {"metrics": {"auc": 0.5}}}
+    assert notes(done) == ["eval-metrics: the file lies in an output; copied, its numbers are remembered"]
 
 
 def test_a_file_in_a_folder_of_its_own(project: Folder) -> None:

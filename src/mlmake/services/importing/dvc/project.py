@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
-from mlmake.services.importing.draft import Draft, as_name
-from mlmake.services.importing.dvc.paths import Paths
+from mlmake.services.importing.draft import Draft, as_name, unlike
+from mlmake.services.importing.dvc.paths import Paths, Place
 from mlmake.services.importing.dvc.stage import KINDS_OF_OUTPUT, PARAMS, StageReader, entries
 from mlmake.services.importing.dvc.templates import Context
 from mlmake.services.importing.dvc.variants import Variant, variants
@@ -51,6 +51,7 @@ class _Reader:
         self._paths = paths
         self._context = context
         self._document = document
+        self._copies: dict[str, dict[str, Value]] = {}
 
     def read(self) -> None:
         """Every stage. Raises UsageError that names the stage."""
@@ -66,6 +67,7 @@ class _Reader:
         for each in found:
             with _of_stage(each.name):
                 self._add(each, made, measured)
+        self._draft.steps |= {unlike(name, self._draft.steps): step for name, step in self._copies.items()}
 
     def _variants(self, name: str, stage: Mapping[str, Value]) -> Iterator[Variant]:
         for each in variants(name, stage, self._context):
@@ -87,11 +89,25 @@ class _Reader:
         """The metrics that the file names outside of its stages."""
         found = set()
         for path, _ in entries(self._document.get("metrics"), "metrics"):
-            place = self._paths.place(path, ".", self._context).resolved
-            found.add(place)
-            if place not in made:
-                self._draft.note(f"metrics: {path} is no output of its own: make it one under a step's metrics")
+            place = self._paths.place(path, ".", self._context)
+            found.add(place.resolved)
+            if place.resolved in made:
+                continue
+            if place.resolved.endswith(".json") and any(place.resolved.startswith(f"{each}/") for each in made):
+                self._copy(place)
+            else:
+                self._draft.note(f"metrics: {path} is no output of a stage: make it one of a step's metrics")
         return frozenset(found)
+
+    def _copy(self, place: Place) -> None:
+        """A step that gives metrics inside an output folder a place of their own, so that runs remember them."""
+        step = self._draft.free(os.path.splitext(place.text)[0])
+        self._draft.note("the file lies in an output; copied, its numbers are remembered", step)
+        self._copies[step] = {
+            "command": "cp {inputs.file} {outputs.metrics}",
+            "inputs": {"file": place.text},
+            "metrics": {"metrics": f"build/metrics/{step}.json"},
+        }
 
     def _add(self, variant: Variant, made: frozenset[str], measured: frozenset[str]) -> None:
         name = self._draft.free(variant.name)
