@@ -106,7 +106,7 @@ class Scene:
         subprocess.run(["rm", "-rf", str(self.site.root)], check=True)
 
 
-PLACES = 8
+PLACES = 6
 """Places of a cut in each of the parts below."""
 
 
