@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from mlmake.executors.base import Setting
 from mlmake.executors.containers import Found, find_argv, found
 from mlmake.executors.docker import transport_of
 from mlmake.model.events import Event, StepStarted
+from mlmake.state.database import connect
+from mlmake.state.runs import Runs
 from mlmake.transports.local import Local
 from mlmake.transports.ssh import Ssh
 from projects import Folder, until
@@ -187,6 +189,19 @@ def test_an_engine_that_is_down(project: Folder, tmp_path: Path) -> None:
     project.head = HEAD.format(root=tmp_path, host=f"unix://{tmp_path}/no.sock", image="any", more="")
     project.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
     assert f"no Docker engine answers at unix://{tmp_path}/no.sock" in project.build().message("a")
+
+
+@pytest.mark.parametrize("where", ["boxed", "behind_ssh"])
+def test_what_a_container_used_is_remembered(where: str, request: pytest.FixtureRequest) -> None:
+    project: Folder = request.getfixturevalue(where)
+    work = "import time; held = bytearray(60 << 20)\nwhile time.process_time() < 0.5: pass"
+    project.write({"work.py": work})
+    project.steps('[a]\nscript = "work.py"\ncompute = "box"\nenvironment = "deb"')
+    assert project.build().done == ["a"]
+    with closing(connect(project.home, create=False)) as connection:
+        (ran,) = Runs(connection).steps_of(1)
+    assert 0.5 <= ran.cpu_seconds < 60
+    assert 60 << 20 <= ran.peak_memory < 4 << 30
 
 
 @pytest.mark.parametrize("where", ["boxed", "behind_tcp"])

@@ -33,7 +33,10 @@ PLAIN = Container(image="sha256:1f", name="mlmake-a1b2", argv=("sh", "-c", "true
 AROUND = r"""trap : HUP INT QUIT USR1 USR2; mlmake_asked=; trap mlmake_asked=1 TERM
 exec 2>/dev/null; (exec "$@" 2>&1); mlmake_code=$?; mlmake_left=200
 while [ "$mlmake_asked" ] && [ $mlmake_left -gt 0 ] && kill -0 -1 && sleep 0.05
-do mlmake_left=$((mlmake_left - 1)); done; exit $mlmake_code"""
+do mlmake_left=$((mlmake_left - 1)); done
+mlmake_told() { read -r mlmake_n < "/sys/fs/cgroup/$2" && echo "$1 $mlmake_n"; }
+{ mlmake_told memory memory.peak || mlmake_told memory memory/memory.max_usage_in_bytes
+mlmake_told cpu cpu.stat || mlmake_told cpu cpuacct/cpuacct.usage; } > "$HOME/.mlmake-use"; exit $mlmake_code"""
 
 
 def values(argv: tuple[str, ...], option: str) -> list[str]:

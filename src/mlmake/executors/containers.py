@@ -28,15 +28,21 @@ _NEVER_STARTED = "0001-01-01"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _SHELL = "mlmake"
+USE = ".mlmake-use"
+"""Where a container tells in its HOME what it has used."""
 _LINES = (
     "trap : HUP INT QUIT USR1 USR2; mlmake_asked=; trap mlmake_asked=1 TERM",  # the job finds none of them ignored
     'exec 2>/dev/null; (exec "$@" 2>&1); mlmake_code=$?; mlmake_left=200',
     'while [ "$mlmake_asked" ] && [ $mlmake_left -gt 0 ] && kill -0 -1 && sleep 0.05',
-    "do mlmake_left=$((mlmake_left - 1)); done; exit $mlmake_code",
+    "do mlmake_left=$((mlmake_left - 1)); done",
+    'mlmake_told() { read -r mlmake_n < "/sys/fs/cgroup/$2" && echo "$1 $mlmake_n"; }',
+    "{ mlmake_told memory memory.peak || mlmake_told memory memory/memory.max_usage_in_bytes",
+    f'mlmake_told cpu cpu.stat || mlmake_told cpu cpuacct/cpuacct.usage; }} > "$HOME/{USE}"; exit $mlmake_code',
 )
 _AROUND = ("/bin/sh", "-c", "\n".join(_LINES), _SHELL)
 """Around a job. Docker carries stdout and stderr apart, and loses which line came first. And a container ends with its
-first process: where it was asked to end, what that has started has ten seconds more, if it is given as many."""
+first process: where it was asked to end, what that has started has ten seconds more, if it is given as many. What it
+used can be asked of its cgroup, of version 2 or 1, only from inside, and only as long as it runs."""
 _SHARED = 16 << 30
 """Bytes that /dev/shm may grow to where no limit of memory says; Docker's 64 MiB break PyTorch's data loaders."""
 

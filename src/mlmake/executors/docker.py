@@ -17,6 +17,7 @@ from typing import Any
 from mlmake.errors import HostError, HostUnavailable, UsageError
 from mlmake.executors.base import Setting, Traits
 from mlmake.executors.containers import (
+    USE,
     Container,
     Labels,
     Mount,
@@ -165,7 +166,7 @@ class DockerExecutor(HostExecutor):
         own = client_env(container, self._housing.env)
         env = {name: value for name, value in own.items() if name not in job.secrets}
         gpus = {"gpus": 0, "watched": () if self._housing.is_far else job.gpus}
-        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), **gpus}
+        return {**asked, **argv, **after, "env": env, "folders": folders, "search": (), **gpus, "use": f"{_HOME}/{USE}"}
 
     def ending(self, head: Head) -> Finished:
         finished = super().ending(head)
@@ -178,7 +179,7 @@ class DockerExecutor(HostExecutor):
         if head.get("killed"):  # the docker program was, and its container with it
             return Finished(name, _KILLED)
         end = ended(container, finished.exit_code, head.get("said", ""), self._log_tail(name))
-        return Finished(name, end.exit_code, end.problem, gpu_memory=finished.gpu_memory)
+        return replace(finished, exit_code=end.exit_code, problem=end.problem)
 
     def _container(self, job: Job, shipment: Shipment) -> Container:
         hello = super().connect()

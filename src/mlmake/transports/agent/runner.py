@@ -218,11 +218,25 @@ class _Run:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 1 if sys.platform == "darwin" else 1024
         told: dict[str, Any] = {"code": code, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * unit}
+        if self._spec.get("use"):
+            told.update(_used(os.path.join(self._folder, "tree", self._spec["use"])))
         if self._is_overdue:
             told["timed_out"] = True
         if self._is_killed:
             told["killed"] = True
         return told
+
+
+def _used(path: str) -> dict[str, Any]:
+    """What a container's cgroup told at its end: bytes, and CPU time in nanoseconds or as `usage_usec` and a number."""
+    used: dict[str, Any] = {"cpu": 0.0, "memory": 0}
+    with contextlib.suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as file:
+        for line in file:
+            name, *values = line.split()
+            amount = int(values[-1])
+            if name in used:
+                used[name] = amount if name == "memory" else amount / (1e6 if len(values) > 1 else 1e9)
+    return used
 
 
 _HELD: list[IO[bytes]] = []
