@@ -20,6 +20,9 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 _CONTAINER_GPUS = "NVIDIA_VISIBLE_DEVICES"
 _ORDER = "CUDA_DEVICE_ORDER"
 """How CUDA counts GPUs: as nvidia-smi does, or the quickest first."""
+_PYTHON = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+"""Logs are up to date. And Python believes its bytecode by size and second: a module that was edited twice within one
+would run as it was before."""
 _LONGEST = 128 * 1024 - 256
 """Linux takes no longer text into an environment (MAX_ARG_STRLEN, names and a spare included)."""
 
@@ -53,7 +56,7 @@ def environment_for(project: Project, software: Software) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLMAKE_")}
     search = [os.path.join(project.root, "src"), os.path.join(project.root, "steps"), project.root]
     search += [inherited["PYTHONPATH"]] if inherited.get("PYTHONPATH") else []
-    own = {"PYTHONPATH": os.pathsep.join(search), "PYTHONUNBUFFERED": "1"}
+    own = {"PYTHONPATH": os.pathsep.join(search), **_PYTHON}
     every = {**inherited, **software.variables(inherited), **own}
     return {name: value for name, value in every.items() if value is not None}
 
@@ -92,7 +95,7 @@ def shipped_job(
     """
     named = environment.variables if environment else ()
     there = {name: value for name, value in software.items() if value is not None}
-    own = {"PYTHONUNBUFFERED": "1", **there, **of_ours(named), **variables(call)}
+    own = {**_PYTHON, **there, **of_ours(named), **variables(call)}
     secrets = of_ours(environment.secrets if environment else ())
     return replace(job, env=own, secrets=secrets, folder="", timeout=timeout)
 
