@@ -145,14 +145,17 @@ class Folder:
     def build(
         self,
         *targets: str,
-        jobs: int | None = None,
+        jobs: int | None = 1,
         keep_going: bool = False,
         dry_run: bool = False,
         force: bool = False,
         overrides: tuple[str, ...] = (),
         sink: Sink | None = None,
     ) -> Built:
-        """Build through `mlmake.engine.run.build`; `sink` sees every event too, when it happens."""
+        """Build through `mlmake.engine.run.build`; `sink` sees every event too, when it happens.
+
+        One step at a time, so that they end in one order; `jobs=None` is as many as the machine has CPUs.
+        """
         scope = open_scope(str(self.root), targets, str(self.root), overrides, narrow=not force)
         built = Built(scope.project)
 

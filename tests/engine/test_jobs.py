@@ -366,7 +366,7 @@ def test_a_named_resource_is_never_shared(project: Folder) -> None:
         + "\n".join(f'[s{n}]\ncommand = "{taken}"\nresources = {{ licence = 1 }}' for n in range(6))
         + "\n".join(f'\n[free{n}]\ncommand = "sleep 0.1"' for n in range(3))
     )
-    built = project.build()
+    built = project.build(jobs=None)
     assert len(built.done) == 9
     assert project.log("../overlaps") == []
     assert overlap(built.events) > 1  # what needs no licence ran meanwhile
@@ -378,7 +378,7 @@ def test_memory_is_never_oversold(project: Folder) -> None:
         '[compute.local]\nmemory = "1GiB"\ncpus = 8\n'
         + "\n".join(f'[s{n}]\ncommand = "{taken}"\nresources = {{ memory = "600MiB" }}' for n in range(4))
     )
-    assert len(project.build().done) == 4
+    assert len(project.build(jobs=None).done) == 4
     assert project.log("../overlaps") == []
 
 
@@ -444,13 +444,13 @@ def test_gpus_are_leased_by_index(project: Folder, monkeypatch: pytest.MonkeyPat
     """
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     project.steps(text)
-    assert len(project.build().done) == 9
+    assert len(project.build(jobs=None).done) == 9
     assert project.read("../large") == "0,1,2\n"
     assert project.read("../small") == "\n"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-7")  # mlmake may use only these
-    assert project.build("large", "small", force=True).failed == []
+    assert project.build("large", "small", jobs=None, force=True).failed == []
     assert project.read("../large") == project.read("../small") == "4,5,GPU-7\n"
-    assert len(project.build("train", force=True).done) == 7
+    assert len(project.build("train", jobs=None, force=True).done) == 7
 
 
 AMOUNTS = st.builds(
@@ -627,9 +627,9 @@ def test_large_outputs_are_hashed_beside_the_others(project: Folder) -> None:
         inputs = { x = "@large", d = "@folder" }
         outputs = { n = "build/n" }
     """)
-    assert project.build().done[-1] == "count"
+    assert project.build(jobs=None).done[-1] == "count"
     assert project.log("build/n") == ["20000000", "x"]
-    assert project.build().started == []
+    assert project.build(jobs=None).started == []
 
 
 def test_an_output_that_cannot_be_read_fails_the_step(project: Folder) -> None:
@@ -658,5 +658,5 @@ def test_two_builds_share_the_gpus_of_a_machine(project: Folder, tmp_path: Path)
     shutil.copy(Path(project.root) / "pipelines.toml", other)
     command = [sys.executable, "-m", "mlmake", "--quiet"]
     beside = subprocess.Popen(command, cwd=other)
-    assert project.build().failed == []
+    assert project.build(jobs=None).failed == []
     assert beside.wait(60) == 0
