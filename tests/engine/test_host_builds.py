@@ -220,6 +220,34 @@ def test_data_from_outside_the_project(far: Folder, tmp_path: Path) -> None:
     assert far.build().started == []
 
 
+def test_a_folder_of_just_the_files_that_were_named(far: Folder, tmp_path: Path) -> None:
+    """`mode = "folder"` hands over the same here and there."""
+    (tmp_path / "lake/deep").mkdir(parents=True)
+    for name in ("one.csv", "one.txt", "deep/two.csv"):
+        (tmp_path / "lake" / name).write_text(name)
+    far.write({"data/own.csv": "own", "data/other.csv": "other"})
+    far.head += f'[datastores]\nlake = "{tmp_path}/lake"\n'
+    table = """
+        command = "for f in {inputs.lake} {inputs.own}; do (cd $f && find -L . | sort); done > {outputs.x}"
+        inputs.lake = { path = "lake://**/*.csv", mode = "folder" }
+        inputs.own = { path = ["data/own.csv", "@first"], mode = "folder" }
+        outputs = { x = "build/NAME" }
+    """
+    far.steps(
+        '[first]\ncommand = "mkdir {outputs.d}/in; echo 1 > {outputs.d}/in/x"\noutputs = { d = "build/d/" }\n'
+        f"[here]\n{table}\n[there]\n{table}\ncompute = 'box'".replace("NAME", "here", 1).replace("NAME", "there", 1)
+    )
+    assert far.build().done == ["first", "here", "there"]
+    found = far.log("build/here")
+    assert found == [".", "./deep", "./deep/two.csv", "./one.csv", *(".", "./build", "./build/d", "./build/d/in"),
+                     "./build/d/in/x", "./data", "./data/own.csv"]  # fmt: skip
+    assert far.log("build/there") == found
+    assert far.build().started == []
+    (tmp_path / "lake/deep/two.csv").write_text("changed")
+    assert far.build().done == ["here", "there"]
+    assert list((far.root / ".mlmake/staging").glob("*/*")) == []
+
+
 def test_data_of_a_remote_datastore(far: Folder) -> None:
     import fsspec
 

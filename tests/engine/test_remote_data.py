@@ -155,6 +155,23 @@ def test_a_streamed_input_is_handed_over_as_its_url(project: Folder, lake: Lake)
     assert project.states() == {"one": "stale"}
 
 
+def test_a_glob_as_one_folder(project: Folder, lake: Lake) -> None:
+    lake.write({"raw/a.csv": "1\n", "raw/in/c.csv": "3\n", "raw/d.txt": "4\n"})
+    project.steps("""
+        [one]
+        command = "(cd {inputs.all} && find . | sort && cat a.csv in/c.csv) > {outputs.x}"
+        inputs = { all = { path = "lake://raw/**/*.csv", mode = "folder" } }
+        outputs = { x = "build/x" }
+    """)
+    assert project.build().done == ["one"]
+    assert project.log("build/x") == [".", "./a.csv", "./in", "./in/c.csv", "1", "3"]
+    lake.write({"raw/d.txt": "5\n"})
+    assert project.build().started == []
+    lake.write({"raw/in/b.csv": "2\n"})
+    assert project.build().done == ["one"]
+    assert "./in/b.csv" in project.log("build/x")
+
+
 def test_what_was_fetched_once_is_not_fetched_again(project: Folder, lake: Lake) -> None:
     lake.write({"raw/words.txt": "one\n"})
     project.steps(STEPS)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mlmake.engine.shipping import SEARCH, Places, shipment
+from mlmake.engine.staging import Spares, Stage
 from mlmake.model.job import Shipment
 from mlmake.state.database import empty
 from mlmake.state.digests import Digests
@@ -27,7 +28,8 @@ def shipped(project: Folder, paths: dict[str, tuple[str, ...]], outputs: dict[st
     code_seen = {path: each.digest for path, each in found.items() if each}
     seen = Fingerprint(facts={}, inputs={}, paths=paths, missing=(), pending=(), code=code_seen)
     step = project.load().steps["p.one"]
-    return shipment("name", step, seen, outputs, str(project.root), digests)
+    stage = Stage(project.home, step, 1, str(project.root / ".mlmake/staging/p.one"), outputs, Spares())
+    return shipment("name", step, seen, stage, str(project.root), digests)
 
 
 def test_places() -> None:

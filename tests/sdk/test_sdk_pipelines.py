@@ -20,6 +20,7 @@ from mlmake.sdk import (
     DataPathComputeBinding,
     DataReference,
     Dataset,
+    DatasetConsumptionConfig,
     Datastore,
     DataTransferStep,
     Environment,
@@ -258,6 +259,28 @@ def test_datasets_as_inputs(place: Folder) -> None:
     blob = "workspaceblobstore://"
     assert texts == {"rows": [f"{blob}t/*.csv"], "files": [f"{blob}f/"], "few": [f"{blob}f/1"]}
     assert {param.name: param.value for param in found.params} == {"read.rows": '{"format": "delimited", "sep": ";"}'}
+
+
+def test_a_dataset_of_some_files_is_handed_over_as_a_folder(place: Folder) -> None:
+    ws = workspace(place, {"data/t/a.csv": "1", "data/t/a.txt": "", "data/t/in/b.csv": "2", "data/u.csv": "3"})
+    store = ws.get_default_datastore()
+    tables = Dataset.File.from_files((store, "t/**/*.csv")).as_named_input("tables").as_mount()
+    chosen = PipelineParameter("chosen", Dataset.File.from_files((store, ["t/a.csv", "u.csv"])))
+    two = DatasetConsumptionConfig("two", chosen).as_download()
+    made = PipelineData("made")
+    step = CommandStep(
+        ["for d in", tables, two, "; do (cd $d && find . -name '*.csv' | sort); done >", made],
+        inputs=[tables, two],
+        outputs=[made],
+        name="list",
+    )
+    (place.root / "pipelines.toml").unlink()
+    Pipeline(ws, [step], name="p").save()
+    assert place.build().done == ["list"]
+    assert place.log("data/azureml/list/made") == ["./a.csv", "./in/b.csv", "./t/a.csv", "./u.csv"]
+    assert place.build().started == []
+    place.write({"data/t/more.csv": ""})
+    assert place.build().done == ["list"]
 
 
 def test_other_kinds_of_steps(place: Folder) -> None:

@@ -20,7 +20,7 @@ from cattrs import (
 from mlmake.config import tables
 from mlmake.config.problems import Wrong, Wrongs, at, below, show
 from mlmake.errors import Problem, nearest
-from mlmake.model.data import Scalar
+from mlmake.model.data import InputMode, Scalar
 from mlmake.model.resources import Resources, parse_duration, parse_size
 from mlmake.model.template import as_text, one_letter_off
 
@@ -92,19 +92,20 @@ def _paths(value: Any, _: object) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _reads(value: Any, _: object) -> tuple[tuple[str, ...], bool]:
+def _reads(value: Any, _: object) -> tuple[tuple[str, ...], InputMode]:
     if not isinstance(value, dict):
-        return _paths(value, None), False
+        return _paths(value, None), InputMode.FETCH
     legal = ("path", "mode")
     if "path" not in value:
         raise Wrong(f"expected a path, a list of paths or a table with 'path', got {show(value)}")
     for key in value:
         if key not in legal:
             raise Wrong(f"unknown key {show(key)}", nearest(key[:20], legal))
-    mode = value.get("mode", "fetch")
-    if mode not in ("fetch", "path"):
-        raise Wrong(f"mode is 'fetch' or 'path', got {show(mode)}", nearest(str(mode)[:20], ("fetch", "path")))
-    return _paths(value["path"], None), mode == "path"
+    mode = value.get("mode", InputMode.FETCH.value)
+    modes = [each.value for each in InputMode]
+    if mode not in modes:
+        raise Wrong(f"mode is 'fetch', 'path' or 'folder', got {show(mode)}", nearest(str(mode)[:20], modes))
+    return _paths(value["path"], None), InputMode(mode)
 
 
 def _words(value: Any, _: object) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from mlmake.config.problems import Wrong, below, listed, show
 from mlmake.config.references import parse_selector, split_reference
 from mlmake.config.scope import Declared, Scope, where_of
-from mlmake.model.data import Input, Output, Source
+from mlmake.model.data import Input, InputMode, Output, Source
 from mlmake.model.step import Step
 
 
@@ -52,7 +52,7 @@ class Connections:
                 own = self._scope.shown(draft.id)
                 self._tell(at, f"{show(text)} is what {own} makes itself: a step cannot read its own output")
             sources += found
-        return Input(name, tuple(sources), name in draft.spec.streamed)
+        return Input(name, tuple(sources), draft.spec.modes.get(name, InputMode.FETCH))
 
     def _after(self, draft: Step, where: str) -> Iterator[str]:
         for text in draft.spec.after:

@@ -21,7 +21,7 @@ from mlmake.config.problems import Problems, Wrong, at, below, show
 from mlmake.config.scope import Declared
 from mlmake.errors import ConfigError, MlmakeError, Problem, UsageError, nearest
 from mlmake.model.caching import CachePolicy
-from mlmake.model.data import Datastore, Value
+from mlmake.model.data import Datastore, InputMode, Value
 from mlmake.model.project import FILE, Compute, Environment, Pipeline, Project
 from mlmake.model.resources import Resources
 from mlmake.model.step import StepSpec
@@ -337,6 +337,7 @@ def _as_spec(name: str, kind: Any, table: tables.StepTable) -> StepSpec:
     shared: dict[str, Value] = {each.name: getattr(table, each.name) for each in fields(table)}
     del shared["kind"]
     is_all = getattr(kind, "delivers", False)
-    shared["streamed"] = tuple(name for name, (_, is_streamed) in table.inputs.items() if is_streamed or is_all)
+    modes = {name: InputMode.PATH if is_all else mode for name, (_, mode) in table.inputs.items()}
+    shared["modes"] = {name: mode for name, mode in modes.items() if mode is not InputMode.FETCH}
     shared["inputs"] = {name: paths for name, (paths, _) in table.inputs.items()}
     return StepSpec(name=name, kind=kind, **shared)

@@ -7,12 +7,12 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, NewType
 
 from mlmake.model.caching import Link, Mode
-from mlmake.model.data import Scalar, Value
+from mlmake.model.data import InputMode, Scalar, Value
 from mlmake.model.resources import Resources
 
 Paths = NewType("Paths", tuple[str, ...])
 """One path or a list of paths."""
-Reads = NewType("Reads", tuple[tuple[str, ...], bool])
+Reads = NewType("Reads", tuple[tuple[str, ...], InputMode])
 """Paths, and whether they are handed over as they are in their datastore: a path, a list of paths, or a table."""
 Keys = NewType("Keys", dict[str, str])
 """Parameter keys: a list, or a table from the step's own name to the key."""
@@ -171,7 +171,8 @@ class StepTable:
     tags: tuple[str, ...] = setting("Words for people; never facts.", ())
     inputs: dict[str, Reads] = setting(
         "What it reads: name -> path, folder/, glob, datastore path or @step.output; "
-        '`{ path = "lake://x", mode = "path" }` hands over the URL itself.',
+        '`{ path = "lake://x", mode = "path" }` hands over the URL itself, '
+        '`{ path = "raw://*.csv", mode = "folder" }` one folder with just these files.',
         {},
     )
     outputs: dict[str, str] = setting("What it writes: name -> path or folder/.", {})

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from mlmake.model.data import Input, Location, Output, Source
+from mlmake.model.data import Input, InputMode, Location, Output, Source
 from mlmake.model.step import Param, Step, StepSpec
 
 BATCH = 64
@@ -36,7 +36,7 @@ def packed(step: Step, spec: int) -> tuple[Any, ...]:
         spec,
         dict(step.matrix),
         [
-            (each.name, [(*_flat(source.location), source.producers) for source in each.sources], each.is_streamed)
+            (each.name, [(*_flat(source.location), source.producers) for source in each.sources], each.mode.value)
             for each in step.inputs
         ],
         [(each.name, *_flat(each.location), each.is_metrics) for each in step.outputs],
@@ -60,8 +60,8 @@ def unpacked(packed: tuple[Any, ...], specs: Specs) -> Step:
         spec=specs[spec],
         matrix=matrix,
         inputs=tuple(
-            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources), is_streamed)
-            for own, sources, is_streamed in inputs
+            Input(own, tuple(Source(Location(*each[:5]), each[5]) for each in sources), InputMode(mode))
+            for own, sources, mode in inputs
         ),
         outputs=tuple(Output(each[0], Location(*each[1:6]), each[6]) for each in outputs),
         params=tuple(Param(*each) for each in params),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import xxhash
 
+from mlmake.engine.handing import handed, members
+from mlmake.engine.staging import Stage
 from mlmake.home import FOLDER
+from mlmake.model.data import Input, InputMode
 from mlmake.model.job import Cargo, Shipment
 from mlmake.model.step import Step
 from mlmake.state.digests import Digests
@@ -39,17 +42,14 @@ class Places:
         return f"{_OUTSIDE}/{folder}/{os.path.basename(path)}"
 
 
-def shipment(
-    name: str, step: Step, seen: Fingerprint, outputs: Mapping[str, str], root: str, digests: Digests
-) -> Shipment:
-    """The shipment of a step whose facts are `seen`; `outputs` are the places here that it writes to.
-
-    Raises OSError where a file has gone.
-    """
+def shipment(name: str, step: Step, seen: Fingerprint, stage: Stage, root: str, digests: Digests) -> Shipment:
+    """The shipment of a step whose facts are `seen`. Raises OSError where a file has gone."""
     places = Places(root)
-    files = {cargo.path: cargo for cargo in _files(step, seen, tuple(outputs.values()), places, digests)}
+    outputs = stage.outputs
+    files = {cargo.path: cargo for cargo in _files(step, seen, stage, places, digests)}
     folders = [path for path in files if path.endswith("/")]
     declared = {output.name: output.location.is_folder for output in step.outputs}
+    streamed = {each.name for each in step.inputs if each.is_streamed}
     for output, path in outputs.items():
         inside = places.inside(path)
         folders.append(inside if declared[output] else os.path.dirname(inside))
@@ -60,22 +60,31 @@ def shipment(
         outputs={places.inside(path): path for path in outputs.values()},
         search=SEARCH,
         inputs=tuple(
-            places.inside(path) for each in step.inputs if not each.is_streamed for path in seen.paths[each.name]
+            places.inside(path)
+            for name, paths in handed(step, seen, stage).items()
+            if name not in streamed
+            for path in paths
         ),
     )
 
 
-def _files(
-    step: Step, seen: Fingerprint, written: tuple[str, ...], places: Places, digests: Digests
-) -> Iterator[Cargo]:
+def _files(step: Step, seen: Fingerprint, stage: Stage, places: Places, digests: Digests) -> Iterator[Cargo]:
+    written = tuple(stage.outputs.values())
     for path, digest in seen.code.items():
         if not any(path == each or path.startswith(f"{each.rstrip('/')}/") for each in written):  # it is to be made
             yield _cargo(places.inside(path), path, digest)
     for each in step.inputs:
-        if each.is_streamed:
-            continue
-        for path in seen.paths[each.name]:
-            yield from _content(places.inside(path), path, digests)
+        for inside, path in _places_of(each, seen, stage, places):
+            yield from _content(inside, path, digests)
+
+
+def _places_of(each: Input, seen: Fingerprint, stage: Stage, places: Places) -> Iterator[tuple[str, str]]:
+    """Where a job finds what an input names, and where it is here."""
+    if each.mode is InputMode.FETCH:
+        yield from ((places.inside(path), path) for path in seen.paths[each.name])
+    elif each.mode is InputMode.FOLDER:
+        folder = places.inside(stage.gathered(each.name))
+        yield from ((os.path.normpath(f"{folder}/{below}"), path) for below, path in members(each, seen))
 
 
 def _content(inside: str, path: str, digests: Digests) -> Iterator[Cargo]:

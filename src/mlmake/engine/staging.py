@@ -28,6 +28,7 @@ from mlmake.state.elsewhere import Away
 _OURS = ".mlmake-"
 """How names begin that we give to files beside those of a step."""
 _NOTE = f"{_OURS}note.json"
+_GATHERED = f"{_OURS}inputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,10 @@ class Stage:
 
     def _is_not_here(self, output: Output) -> bool:
         return output.name in self.away or self.delivers(output)
+
+    def gathered(self, name: str) -> str:
+        """The folder for an input that is handed over as one."""
+        return os.path.join(self.folder, _GATHERED, name)
 
     def delivers(self, output: Output) -> bool:
         """Whether the step writes an output in a datastore itself."""

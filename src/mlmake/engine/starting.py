@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mlmake.engine import inside
 from mlmake.engine.attempt import Attempt, Queued
+from mlmake.engine.handing import handed, link
 from mlmake.engine.ledger import Ledger, Moment
 from mlmake.engine.request import call_for, environment_for, job_for, shipped_job
 from mlmake.engine.shipping import Places, shipment
@@ -78,12 +79,12 @@ class Starter:
 
     def job(self, attempt: Attempt, target: Target) -> Job:
         """The job of an attempt, as this machine would run it."""
-        paths = attempt.before.fingerprint.paths
+        paths = handed(attempt.step, attempt.before.fingerprint, attempt.stage)
         outputs = attempt.stage.outputs
         software = self._ledger.softwares.of(attempt.step.spec, target.name)
         python = software.python
         if not target.is_here:
-            streamed = attempt.step.spec.streamed
+            streamed = {each.name for each in attempt.step.inputs if each.is_streamed}
             paths = {name: each if name in streamed else self._inside(each) for name, each in paths.items()}
             outputs = dict(zip(outputs, self._inside(tuple(outputs.values())), strict=True))
             python = software.python if isinstance(software, Installed) else target.python
@@ -123,14 +124,15 @@ class Starter:
         attempt.stage.prepare()
         if attempt.queued.number > 1:
             inside.forget_kept(self._home, attempt.step_run)
-        if target.is_here:
-            return job
         seen = attempt.before.fingerprint
+        if target.is_here:
+            link(attempt.step, seen, attempt.stage)
+            return job
         parts = shipment(
             job_name(self._project.root, attempt.step.id, seen.facts),
             attempt.step,
             seen,
-            attempt.stage.outputs,
+            attempt.stage,
             self._project.root,
             self._ledger.digests,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool
@@ -37,16 +38,30 @@ class Source:
     producers: tuple[str, ...] = ()
 
 
+class InputMode(Enum):
+    """How a step is handed an input.
+
+    FETCH: paths on its machine, in order. PATH: the URL that it has in its datastore, for the step to read by itself.
+    FOLDER: one folder that holds just these files.
+    """
+
+    FETCH = "fetch"
+    PATH = "path"
+    FOLDER = "folder"
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A named input: what a step reads, in the order in which it is handed over.
-
-    A streamed one is handed over as the URL that it has in its datastore, for the step to read by itself.
-    """
+    """A named input: what a step reads, in the order in which it is handed over."""
 
     name: str
     sources: tuple[Source, ...]
-    is_streamed: bool = False
+    mode: InputMode = InputMode.FETCH
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the step reads it in its datastore."""
+        return self.mode is InputMode.PATH
 
 
 @dataclass(frozen=True, slots=True)

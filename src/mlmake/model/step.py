@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from mlmake.model.data import Input, Output, Scalar, Value
+from mlmake.model.data import Input, InputMode, Output, Scalar, Value
 from mlmake.model.resources import Resources
 from mlmake.model.template import Call
 
@@ -64,7 +64,7 @@ class StepSpec:
         after: steps that come first without handing over data.
         retries: how often a failed attempt is tried again.
         timeout: seconds after which an attempt is ended; 0 for none.
-        streamed: inputs that are handed over as URLs.
+        modes: how inputs are handed over, if not as paths.
         in_place: the script writes to the real output paths.
         reuse: False runs it in every build.
         cache: False keeps no result; a table says so by output.
@@ -87,7 +87,7 @@ class StepSpec:
     resources: Resources = Resources()
     retries: int = 0
     timeout: float = 0.0
-    streamed: tuple[str, ...] = ()
+    modes: Mapping[str, InputMode] = field(default_factory=dict)
     in_place: bool = False
     reuse: bool = True
     cache: bool | Mapping[str, bool] = True

@@ -25,7 +25,7 @@ _SHOWN = (Cause.CHANGED, Cause.ADDED, Cause.REMOVED, Cause.OUTPUT_CHANGED, Cause
 """Causes behind which there is more to see."""
 _FILES = ("code", "requirements", "conda", "dockerfile", "package")
 """How the facts begin whose value is the digest of a file of the project."""
-_WORDED = ("param", "matrix", "environment", "python", "packages", "image", "kind", "version", "output")
+_WORDED = ("param", "matrix", "environment", "python", "packages", "image", "kind", "version", "output", "mode")
 """How the facts begin whose value says something."""
 
 

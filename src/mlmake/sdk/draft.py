@@ -8,7 +8,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mlmake.config.places import is_glob
 from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
+from mlmake.model.data import InputMode
 from mlmake.sdk.compute import ComputeTarget
 from mlmake.sdk.data import VARIABLE, Made, OutputFileDatasetConfig, PipelineOutputTabularDataset
 from mlmake.sdk.datastore import Datastore, text_of
@@ -108,21 +110,17 @@ class Draft:
         table = {**own, "inputs": inputs, "outputs": outputs, "params": params, "after": after}
         return {key: value for key, value in table.items() if value or key == "args"}
 
-    def _reads(self, port: Port) -> str | list[str]:
+    def _reads(self, port: Port) -> Any:
         if port.made is not None and port.made.producer is not None:
             return f"@{self.names[port.made.producer]}.{port.made.output_name}"
-        texts = self._texts(port.data)
-        return texts[0] if len(texts) == 1 else list(texts)
-
-    def _texts(self, data: Any) -> tuple[str, ...]:
-        if not isinstance(data, PipelineParameter):
-            return tuple(data.texts())
-        value = self.value_of(data)
-        texts = tuple(value.texts())
-        if len(texts) > 1:
-            return texts
-        self._params[data.name] = texts[0]
-        return (f"{{params.{data.name}}}",)
+        is_parameter = isinstance(port.data, PipelineParameter)
+        texts = list((self.value_of(port.data) if is_parameter else port.data).texts())
+        is_folder = not port.is_direct and (len(texts) > 1 or any(map(is_glob, texts)))
+        if is_parameter and len(texts) == 1:
+            self._params[port.data.name] = texts[0]
+            texts = [f"{{params.{port.data.name}}}"]
+        paths = texts[0] if len(texts) == 1 else texts
+        return {"path": paths, "mode": InputMode.FOLDER.value} if is_folder else paths
 
     def _place(self, step: PipelineStep, made: Made) -> str:
         """Where an output stands: the same place in every run, as a place is a fact."""

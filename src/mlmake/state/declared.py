@@ -46,6 +46,8 @@ def declared_facts(spec: StepSpec) -> dict[str, str]:
         facts["version"] = spec.version
     if spec.in_place:
         facts["in_place"] = "true"
+    if not spec.delivers:  # such a kind takes all as URLs
+        facts.update({f"mode {name}": mode.value for name, mode in spec.modes.items()})
     return facts
 
 

@@ -1,0 +1,60 @@
+"""What a step is handed for its inputs: their paths or, for `mode = "folder"`, one folder with just these files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mlmake.engine.staging import Stage
+from mlmake.model.data import Input, InputMode, Location
+from mlmake.model.step import Step
+from mlmake.state.fingerprint import Fingerprint
+
+
+def handed(step: Step, seen: Fingerprint, stage: Stage) -> dict[str, tuple[str, ...]]:
+    """Input name -> absolute paths, as a step on this machine is handed them."""
+    gathered = {each.name: (stage.gathered(each.name),) for each in step.inputs if each.mode is InputMode.FOLDER}
+    return {**seen.paths, **gathered}
+
+
+def members(each: Input, seen: Fingerprint) -> Iterator[tuple[str, str]]:
+    """What is in the folder of an input: paths there, from the last folder that all of it is in, and paths here."""
+    top = os.path.commonpath([_base(source.location) for source in each.sources]) or "."
+    for item, path in zip(seen.inputs[each.name], seen.paths[each.name], strict=True):
+        yield os.path.relpath(_plain(item.text), top), path
+
+
+def link(step: Step, seen: Fingerprint, stage: Stage) -> None:
+    """Fill the folders of a step on this machine with links. Raises OSError."""
+    for each in step.inputs:
+        if each.mode is InputMode.FOLDER:
+            _link(stage.gathered(each.name), dict(members(each, seen)))
+
+
+def _link(folder: str, found: Mapping[str, str]) -> None:
+    """Folders are made anew and only files are links, as few programs follow a link to a folder when they walk."""
+    os.makedirs(folder)
+    for below, path in found.items():
+        target = os.path.normpath(os.path.join(folder, below))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not os.path.isdir(path):
+            os.symlink(path, target)
+            continue
+        for at, _, names in os.walk(path):
+            inside = Path(target, os.path.relpath(at, path))
+            inside.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                (inside / name).symlink_to(os.path.join(at, name))
+
+
+def _base(location: Location) -> str:
+    """The folder that a location's files are told from."""
+    text = _plain(location.text)
+    if location.pattern:
+        return text.removesuffix(location.pattern.rstrip("/")).rstrip("/")
+    return text if location.is_folder else os.path.dirname(text)
+
+
+def _plain(text: str) -> str:
+    return text.replace("://", "/").rstrip("/")
