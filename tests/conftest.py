@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from projects import Folder
+from servers import Lake, S3Server, s3_server
 from workspaces import end_all
 
 
@@ -37,6 +38,29 @@ def place(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     monkeypatch.chdir(project.root)
     yield project
     end_all(project)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server of S3."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def lake(s3: S3Server, project: Folder, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A bucket that is the datastore `lake` of the project."""
+    monkeypatch.setenv("LAKE_KEY", s3.KEY)
+    monkeypatch.setenv("LAKE_SECRET", s3.SECRET)
+    lake = Lake(s3)
+    project.head = f"""
+[datastores.lake]
+url = "{lake.url}"
+key = "${{env:LAKE_KEY}}"
+secret = "${{env:LAKE_SECRET}}"
+endpoint_url = "{s3.endpoint}"
+"""
+    return lake
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -339,3 +339,27 @@ def web_server() -> Iterator[WebServer]:
         finally:
             http.shutdown()
             thread.join()
+
+
+class Lake:
+    """A bucket, seen with s3fs itself."""
+
+    def __init__(self, server: S3Server) -> None:
+        import s3fs
+
+        self.url = server.bucket()
+        self.fs: Any = s3fs.S3FileSystem(**server.options, skip_instance_cache=True, use_listings_cache=False)
+
+    def write(self, files: dict[str, str]) -> None:
+        for key, text in files.items():
+            self.fs.pipe_file(f"{self.url}/{key}", text.encode())
+
+    def read(self, key: str) -> str:
+        return str(self.fs.cat_file(f"{self.url}/{key}").decode())
+
+    def keys(self, folder: str) -> list[str]:
+        prefix = f"{self.url.removeprefix('s3://')}/{folder}/"
+        return sorted(path.removeprefix(prefix) for path in self.fs.find(f"{self.url}/{folder}"))
+
+    def has(self, key: str) -> bool:
+        return bool(self.fs.exists(f"{self.url}/{key}"))

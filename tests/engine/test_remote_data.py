@@ -6,8 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from mlmake.model.events import Event, StepFetching, StepStarted
 from mlmake.model.run import Outcome
 from mlmake.stores.base import Progress
 from projects import Folder
-from servers import S3Server, s3_server
+from servers import Lake, S3Server
 
 STEPS = """
     [clean]
@@ -28,51 +26,6 @@ STEPS = """
     inputs = { table = "@clean" }
     outputs = { n = "build/n.txt" }
 """
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
-class Lake:
-    """A bucket, seen with s3fs itself."""
-
-    def __init__(self, server: S3Server) -> None:
-        import s3fs
-
-        self.url = server.bucket()
-        self.fs: Any = s3fs.S3FileSystem(**server.options, skip_instance_cache=True, use_listings_cache=False)
-
-    def write(self, files: dict[str, str]) -> None:
-        for key, text in files.items():
-            self.fs.pipe_file(f"{self.url}/{key}", text.encode())
-
-    def read(self, key: str) -> str:
-        return str(self.fs.cat_file(f"{self.url}/{key}").decode())
-
-    def keys(self, folder: str) -> list[str]:
-        prefix = f"{self.url.removeprefix('s3://')}/{folder}/"
-        return sorted(path.removeprefix(prefix) for path in self.fs.find(f"{self.url}/{folder}"))
-
-    def has(self, key: str) -> bool:
-        return bool(self.fs.exists(f"{self.url}/{key}"))
-
-
-@pytest.fixture
-def lake(s3: S3Server, project: Folder, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("LAKE_KEY", s3.KEY)
-    monkeypatch.setenv("LAKE_SECRET", s3.SECRET)
-    lake = Lake(s3)
-    project.head = f"""
-[datastores.lake]
-url = "{lake.url}"
-key = "${{env:LAKE_KEY}}"
-secret = "${{env:LAKE_SECRET}}"
-endpoint_url = "{s3.endpoint}"
-"""
-    return lake
 
 
 def test_a_pipeline_over_a_store(project: Folder, lake: Lake) -> None:

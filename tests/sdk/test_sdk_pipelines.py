@@ -26,6 +26,7 @@ from mlmake.sdk import (
     Environment,
     Estimator,
     EstimatorStep,
+    Experiment,
     HyperDriveStep,
     OutputFileDatasetConfig,
     Pipeline,
@@ -40,6 +41,7 @@ from mlmake.sdk import (
 )
 from mlmake.state.declared import declared_facts
 from projects import Folder
+from servers import Lake
 from workspaces import copy, workspace
 
 
@@ -416,6 +418,41 @@ def test_stores_and_targets(place: Folder) -> None:
     }
     (step,) = Pipeline(ws, [PythonScriptStep("join.py", compute_target="far")]).project().steps.values()
     assert step.spec.compute == "far"
+
+
+def test_files_of_a_datastore_behind_a_url(place: Folder, lake: Lake) -> None:
+    ws = workspace(place, {"mine/a.csv": "n\n1\n", "mine/in/b.csv": "n\n2\n", "mine/c.txt": ""}, place.head)
+    store = Datastore(ws, "lake")
+    store.upload("mine", "up")
+    assert lake.keys("up") == ["a.csv", "c.txt", "in/b.csv"]
+    place.write({"mine/a.csv": "n\n9\n"})
+    store.upload_files(["mine/a.csv"], target_path="up")
+    assert lake.read("up/a.csv") == "n\n1\n", "overwrite is False"
+    assert store.download("down", prefix="up/in") == 1
+    assert place.read("down/up/in/b.csv") == "n\n2\n"
+    files = Dataset.File.from_files((store, "up/**/*.csv"), partition_format="up/{name}.csv")
+    assert files.to_path() == ["/a.csv", "/in/b.csv"]
+    assert files.download("here") == ["here/a.csv", "here/in/b.csv"]
+    assert place.read("here/in/b.csv") == "n\n2\n"
+    assert Dataset.File.from_files((store, "up/a.csv"), partition_format="{name}.csv").get_partition_key_values() == [
+        {"name": "a"}
+    ]
+    pandas = pytest.importorskip("pandas")
+    table = Dataset.Tabular.from_delimited_files((store, "up/**/*.csv"))
+    assert table.to_pandas_dataframe()["n"].tolist() == [1, 2]
+    pytest.importorskip("pyarrow")
+    kept = Dataset.Tabular.register_pandas_dataframe(pandas.DataFrame({"x": [1]}), (store, "frames"), "mine")
+    assert lake.keys("frames") == ["mine.parquet"]
+    assert kept.to_pandas_dataframe().to_dict("list") == {"x": [1]}
+    made = PipelineData("made", datastore=store)
+    run = Experiment(ws, "e").submit(Pipeline(ws, [copy(made, "word", name="one")]))
+    run.wait_for_completion(show_output=False)
+    output = run.find_step_run("one")[0].get_output_data("made")
+    assert output.download("out") == 1
+    assert place.read("out/azureml/one/made") == "+word"
+    lake.write({"azureml/one/made": "another"})
+    with pytest.raises(ValueError, match="is gone"):
+        output.download("again")
 
 
 def test_a_workspace_is_found(place: Folder) -> None:

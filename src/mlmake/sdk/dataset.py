@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeAlias
 
 from mlmake import inside
-from mlmake.config.places import locate
 from mlmake.errors import UnknownName, WrongValue
-from mlmake.model.data import Datastore as Store
-from mlmake.sdk.datastore import DataPath, DataReference, Datastore, copy_below, text_of
+from mlmake.sdk.datastore import DataPath, DataReference, Datastore, text_of
+from mlmake.sdk.files import Files, opened
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.state.registered import Entry
 
@@ -81,8 +81,11 @@ class AnyDataset:
     def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """What its files' paths say, each once. Raises WrongValue for a path of another form."""
         names = partition_keys or self.partition_keys
+        if not names:
+            return []
         try:
-            told = [inside.partition(file, self.how["partition_format"]) for file in self._files()] if names else []
+            with self._opened() as files:
+                told = [inside.partition(file, self.how["partition_format"]) for file in files.full_names]
         except ValueError as error:
             raise WrongValue(str(error)) from None
         found = {tuple(each[name] for name in names): None for each in told}
@@ -98,16 +101,9 @@ class AnyDataset:
         self.description, self.tags = entry.body["description"], dict(entry.body["tags"])
         return self
 
-    def _files(self) -> list[str]:
-        """Absolute paths of its files here. Raises WrongValue where they are not on this machine."""
-        if self._workspace is None:
-            return [os.path.abspath(path) for path in self._paths]
-        found: list[str] = []
-        for text in self._paths:
-            name = text.partition("://")[0]
-            stores = {name: Datastore(self._workspace, name)._store} if "://" in text else dict[str, Store]()
-            found += _found(locate(text, self._workspace.root, stores, globs=True), text)
-        return found
+    def _opened(self) -> AbstractContextManager[Files]:
+        """Its files, as they are now. Raises WrongValue, StoreError."""
+        return opened(self._paths, self._workspace)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self._paths)!r})"
@@ -128,18 +124,13 @@ class FileDataset(AnyDataset):
 
     def to_path(self) -> list[str]:
         """Its files, each with a slash before its path."""
-        files = self._files()
-        top = os.path.dirname(files[0]) if len(files) == 1 else os.path.commonpath(files) if files else ""
-        return [f"/{os.path.relpath(file, top)}" for file in files]
+        with self._opened() as files:
+            return [f"/{name}" for name in files.names]
 
     def download(self, target_path: str | None = None, overwrite: bool = False) -> list[str]:
-        """Copy its files into a folder; their new paths."""
-        files = self._files()
-        target = target_path or "."
-        top = os.path.dirname(files[0]) if len(files) == 1 else os.path.commonpath(files) if files else ""
-        for file in files:
-            copy_below(top, os.path.relpath(file, top), target, overwrite)
-        return [os.path.join(target, os.path.relpath(file, top)) for file in files]
+        """Copy its files into a folder; their new paths. Raises StoreError, OSError."""
+        with self._opened() as files:
+            return files.bring(target_path or ".", overwrite=overwrite)
 
 
 class TabularDataset(AnyDataset):
@@ -150,7 +141,10 @@ class TabularDataset(AnyDataset):
     def to_pandas_dataframe(self) -> Any:
         """All of it as one frame of pandas."""
         how = dict(self.how)
-        return inside.Table(self._files(), how.pop("format", ""), how).to_pandas_dataframe()
+        with self._opened() as files, TemporaryDirectory() as folder:
+            paths = files.paths
+            paths = files.bring(folder, overwrite=True) if paths is None else paths
+            return inside.Table(paths, how.pop("format", ""), how).to_pandas_dataframe()
 
 
 class DatasetConsumptionConfig:
@@ -269,8 +263,9 @@ class _Tables:
         """Write a frame into a datastore as Parquet, and register it."""
         store, path = target if isinstance(target, tuple) else (target, f"managed-dataset/{name}")
         file = f"{path.rstrip('/')}/{name}.parquet"
-        os.makedirs(os.path.dirname(os.path.join(store.folder, file)), exist_ok=True)
-        dataframe.to_parquet(os.path.join(store.folder, file))
+        with TemporaryDirectory() as folder:
+            dataframe.to_parquet(os.path.join(folder, "frame.parquet"))
+            store.upload_as(os.path.join(folder, "frame.parquet"), file)
         return self.from_parquet_files((store, file)).register(store.workspace, name, create_new_version=True)
 
 
@@ -329,21 +324,3 @@ def _as_folder(text: str) -> str:
     head, _, _ = text.partition("*")
     rest = text[len(head) :]
     return head if rest and head.endswith("/") and _ALL_OF.fullmatch(rest) else text
-
-
-def _found(place: Any, text: str) -> list[str]:
-    """The files at a location."""
-    if place.is_remote:
-        raise WrongValue(f"{text} is not on this machine", hint="read it in a step, which is handed a copy")
-    if place.pattern:
-        matches = glob.glob(place.pattern, root_dir=place.path, recursive=True)
-        paths = sorted(os.path.join(place.path, each) for each in matches)
-    else:
-        paths = [place.path]
-    return [file for path in paths for file in _walked(path)]
-
-
-def _walked(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return [path] if os.path.exists(path) else []
-    return sorted(os.path.join(at, name) for at, _, names in os.walk(path) for name in names)

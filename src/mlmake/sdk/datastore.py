@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from typing import Any
 
 from mlmake.config.places import datastore as checked
-from mlmake.config.places import locate, store_folder
+from mlmake.config.places import locate
 from mlmake.config.problems import Wrong
-from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
-from mlmake.model.data import Datastore as Store
+from mlmake.errors import UnknownName, WrongValue, nearest
+from mlmake.sdk.files import brought, declared, sent, store_of
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.words import check_port
 
@@ -31,9 +30,7 @@ class Datastore:
             near = nearest(name, tables)
             hint = f"did you mean {near!r}?" if near else "declare it under [datastores], or Datastore.register it"
             raise UnknownName(f"no datastore {name!r} in this workspace", hint=hint)
-        table = tables[name]
-        options = dict(table) if isinstance(table, dict) else {"url": table}
-        self._store = Store(name, str(options.pop("url", "")), options)
+        self._store = declared(name, tables[name])
 
     @classmethod
     def get(cls, workspace: WorkspaceFolder, datastore_name: str) -> Datastore:
@@ -124,30 +121,30 @@ class Datastore:
         overwrite: bool = False,
         show_progress: bool = True,
     ) -> DataReference:
-        """Copy files into it. Raises NotYetError for a datastore behind a URL."""
-        for file in files:
-            name = os.path.relpath(file, relative_root) if relative_root else os.path.basename(file)
-            target = os.path.join(self.folder, target_path, name)
-            if overwrite or not os.path.exists(target):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.copy2(file, target)
+        """Copy files into it. Raises StoreError where it cannot be reached."""
+        names = {
+            file: os.path.relpath(file, relative_root) if relative_root else os.path.basename(file) for file in files
+        }
+        pairs = [(file, os.path.normpath(os.path.join(target_path.strip("/"), name))) for file, name in names.items()]
+        with store_of(self.workspace, self._store) as store:
+            sent(store, pairs, overwrite=overwrite)
         return DataReference(self, path_on_datastore=target_path)
+
+    def upload_as(self, file: str, path: str) -> DataReference:
+        """Copy one file to a path of it, over what stands there. Raises StoreError where it cannot be reached."""
+        with store_of(self.workspace, self._store) as store:
+            sent(store, [(file, path.strip("/"))], overwrite=True)
+        return DataReference(self, path_on_datastore=path)
 
     def download(
         self, target_path: str, prefix: str | None = None, overwrite: bool = False, show_progress: bool = True
     ) -> int:
-        """Copy what lies under a prefix to a folder; the number of files."""
-        return copy_below(self.folder, prefix or "", target_path, overwrite)
+        """Copy a file, or what lies under a folder, to a folder, each with its whole path; the number of files.
 
-    @property
-    def folder(self) -> str:
-        """Its folder on this machine. Raises NotYetError where it is behind a URL."""
-        if self._store.is_remote:
-            raise NotYetError(
-                f"datastore {self.name} is behind a URL: files are not copied to and from it by hand",
-                hint="use a DataTransferStep, or a step of kind `transfer`",
-            )
-        return store_folder(self._store, self.workspace.root)
+        Raises StoreError where it cannot be reached.
+        """
+        with store_of(self.workspace, self._store) as store:
+            return brought(store, (prefix or "").strip("/"), target_path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return f"Datastore({self.name!r})"
@@ -240,17 +237,3 @@ def text_of(datastore: Datastore, path: str) -> str:
     except Wrong as wrong:
         raise WrongValue(f"{text}: {wrong.what}") from None
     return text
-
-
-def copy_below(folder: str, prefix: str, target: str, overwrite: bool | None) -> int:
-    """Copy all files of a folder whose path in it is `prefix` or lies below, with that path; their number."""
-    top = os.path.join(folder, prefix.strip("/")).rstrip("/")
-    files = (
-        [top] if os.path.isfile(top) else [os.path.join(at, name) for at, _, names in os.walk(top) for name in names]
-    )
-    for file in files:
-        place = os.path.join(target, os.path.relpath(file, folder))
-        if overwrite or not os.path.exists(place):
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copy2(file, place)
-    return len(files)

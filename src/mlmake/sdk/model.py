@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlmake.errors import UnknownName, WrongValue
+from mlmake.sdk.files import copied
 from mlmake.sdk.folder import WorkspaceFolder
-from mlmake.sdk.results import copied
 from mlmake.state.registered import Entry
 
 _KIND = "model"

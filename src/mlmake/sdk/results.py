@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import closing
 from typing import Protocol
 
-from mlmake.errors import NotYetError, WrongValue
+from mlmake.errors import WrongValue
 from mlmake.home import Home
 from mlmake.model.caching import Link
 from mlmake.model.data import Location
 from mlmake.model.run import Item, StepRun
 from mlmake.model.submission import SubmittedStep
 from mlmake.sdk.datastore import Datastore
+from mlmake.sdk.files import copied, opened, removed
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.services.submitted import desk
 from mlmake.state.database import empty
@@ -108,21 +108,28 @@ class PortDataReference:
 
     def _fetch(self, item: Item, target: str) -> None:
         if self._location.is_remote:
-            raise NotYetError(
-                f"{self._location.text} is behind a URL", hint="read it in a step, or bring it with a DataTransferStep"
-            )
+            self._bring(item, target)
+            return
         objects = Objects(Home(self._workspace.root).cache)
         os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
         if _content_of(self._location.path) == item.digest:
             copied(self._location.path, target)
         elif objects.has(item.digest):
             is_folder = objects.kind_of(item.digest) == FOLDERS
-            _remove(target)
+            removed(target)
             objects.bring(item.digest, target, Link.COPY, is_folder=is_folder)
         else:
-            raise WrongValue(
-                f"what {self._step_run.name} wrote to {item.text} is gone", hint="submit the pipeline again"
-            )
+            raise self._gone(item)
+
+    def _bring(self, item: Item, target: str) -> None:
+        """Copy out of a datastore behind a URL what still stands there."""
+        with opened([self._location.text], self._workspace) as files:
+            if files.versions != [item.digest]:
+                raise self._gone(item)
+            files.bring(target if self._location.is_folder else os.path.dirname(target), overwrite=True)
+
+    def _gone(self, item: Item) -> WrongValue:
+        return WrongValue(f"what {self._step_run.name} wrote to {item.text} is gone", hint="submit the pipeline again")
 
     @property
     def _workspace(self) -> WorkspaceFolder:
@@ -136,21 +143,3 @@ def _content_of(path: str) -> str:
     with closing(empty()) as connection:
         found = Digests(connection, whole=False).of(path)
     return found.digest if found else ""
-
-
-def copied(source: str, target: str) -> str:
-    """Copy a file or folder over what stands there; where it is now."""
-    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-    _remove(target)
-    if os.path.isdir(source):
-        shutil.copytree(source, target)
-    else:
-        shutil.copy2(source, target)
-    return target
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)

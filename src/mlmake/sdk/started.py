@@ -13,9 +13,9 @@ from mlmake import inside
 from mlmake.errors import RunFailed, UnknownName
 from mlmake.inside import Run
 from mlmake.model.submission import Status, Submission, SubmittedStep
+from mlmake.sdk.files import copied
 from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
 from mlmake.sdk.model import Model
-from mlmake.sdk.results import copied
 from mlmake.services.submitted import desk
 from mlmake.services.submitted.place import Place
 
