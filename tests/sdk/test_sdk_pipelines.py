@@ -285,6 +285,18 @@ def test_a_dataset_of_some_files_is_handed_over_as_a_folder(place: Folder) -> No
     assert place.build().done == ["list"]
 
 
+def test_reuse_as_it_was_asked_for(place: Folder) -> None:
+    ws = workspace(place)
+    steps = [
+        PythonScriptStep("join.py", name="never", allow_reuse=False),
+        PythonScriptStep("join.py", name="salted", version="2"),
+        PythonScriptStep("join.py", name="plain"),
+    ]
+    found = {each.name: each.spec for each in Pipeline(ws, steps).project().steps.values()}
+    assert [found[name].reuse for name in ("never", "salted", "plain")] == [False, True, True]
+    assert [found[name].version for name in ("never", "salted", "plain")] == ["", "2", ""]
+
+
 def test_other_kinds_of_steps(place: Folder) -> None:
     ws = workspace(place, {"data/a/1": "", "src/fit.py": ""})
     store = ws.get_default_datastore()

@@ -8,6 +8,9 @@ from enum import Enum
 
 from mlmake.model.data import Value
 
+SUBMITTED = "MLMAKE_SUBMITTED"
+"""The variable that names, to steps of a submission, the file that it goes by instead of pipelines.toml."""
+
 
 class Status(Enum):
     """How a submission, or a step of one, stands."""

@@ -23,6 +23,8 @@ from mlmake.sdk.words import literal, parameter_value, table_name
 OUTPUTS = "azureml"
 """The folder of a datastore in which outputs stand that have no place of their own: `azureml/STEP/OUTPUT`."""
 _TABLES = ("datastores", "environments", "compute")
+_KEPT = ("args", "reuse")
+"""Keys of a step that say something even where they are empty or false."""
 
 
 class Draft:
@@ -108,7 +110,7 @@ class Draft:
         params = {**self._tables_read(step), **self._counts.get(step, {}), **own.pop("params", {})}
         after = [self.names[each] for each in dict.fromkeys([*step.run_after_steps, *self._after.get(step, ())])]
         table = {**own, "inputs": inputs, "outputs": outputs, "params": params, "after": after}
-        return {key: value for key, value in table.items() if value or key == "args"}
+        return {key: value for key, value in table.items() if value or key in _KEPT}
 
     def _reads(self, port: Port) -> Any:
         if port.made is not None and port.made.producer is not None:

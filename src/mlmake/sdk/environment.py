@@ -254,4 +254,5 @@ class ScriptRunConfig:
 
 def _inside(workspace: WorkspaceFolder, path: str) -> str:
     """A file's path in the workspace; one that a pipelines.toml names is that already."""
-    return path if os.path.exists(os.path.join(workspace.root, path)) else workspace.inside(path, "file")
+    is_inside = not os.path.isabs(path) and os.path.exists(os.path.join(workspace.root, path))
+    return path if is_inside else workspace.inside(path, "file")

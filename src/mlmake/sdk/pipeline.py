@@ -17,6 +17,7 @@ from mlmake.sdk.datastore import Datastore
 from mlmake.sdk.draft import Draft
 from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
 from mlmake.sdk.graph import Graph, cycle_of
+from mlmake.sdk.loading import PipelineFile
 from mlmake.sdk.runs import PipelineRun
 from mlmake.sdk.step import PipelineStep, StepSequence
 from mlmake.sdk.words import table_name
@@ -141,8 +142,12 @@ class Pipeline:
 
     @staticmethod
     def load_yaml(workspace: WorkspaceFolder, filename: str) -> Pipeline:
-        """To come. Raises NotYetError."""
-        raise NotYetError("pipelines in YAML cannot be loaded yet", hint="declare them in pipelines.toml")
+        """The pipeline of a file in Azure ML's YAML; paths in it are seen from the folder that it is in.
+
+        Needs the extra `import`. Raises WrongValue, UnknownName, UsageError, NotYetError for steps that are to come.
+        """
+        file = PipelineFile(workspace, filename)
+        return Pipeline(workspace, file.steps(), file.description, default_source_directory=file.folder)
 
     def save(self, path: str = "pipelines.toml", pipeline_parameters: Mapping[str, Any] | None = None) -> str:
         """Write it as a pipelines.toml that builds the same. Raises WrongValue for a file that is there already."""

@@ -62,6 +62,7 @@ class PipelineStep:
         name: for people; two steps may have the same.
         ports: what it reads, by name.
         made: what it writes, by name.
+        params: values beside the arguments, by the step's own names.
     """
 
     kind: ClassVar[str] = ""
@@ -77,6 +78,7 @@ class PipelineStep:
     ) -> None:
         self.name = name
         self.arguments = list(arguments or [])
+        self.params: dict[str, Any] = {}
         given = [*(inputs or ()), *(resource_inputs or ())]
         self.made = {each.output_name: each for each in self._checked_outputs([*(outputs or ())], given)}
         ports = [port_of(each) for each in given]
@@ -120,7 +122,8 @@ class PipelineStep:
     def word_of(self, argument: Any) -> tuple[str, str] | None:
         """What an argument names: ("inputs", name), ("outputs", name), ("params", name); None for a plain word."""
         if isinstance(argument, PipelineParameter) and not argument.is_data:
-            return "params", argument.name
+            own = (name for name, value in self.params.items() if value is argument)
+            return "params", next(own, argument.name)
         found = [name for name, port in self.ports.items() if _is_same(argument, port)]
         found_made = [name for name, made in self.made.items() if argument is made or _data_of(argument) is made]
         for space, names in (("outputs", found_made), ("inputs", found)):

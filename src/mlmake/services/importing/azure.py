@@ -15,7 +15,8 @@ from mlmake.services.importing.shapes import table, tables, text
 _PIPELINE = ("name", "description", "parameters", "data_references", "default_compute", "steps")
 _ENDS = ("source_data_reference", "destination_data_reference")
 _TRANSFER = ("type", "name", *_ENDS, "compute", "allow_reuse")
-_EMPTY: Mapping[str, Value] = {"string": "", "int": 0, "float": 0.0, "bool": False}
+EMPTY: Mapping[str, Value] = {"string": "", "int": 0, "float": 0.0, "bool": False}
+"""Types of parameters, with the values that they have where none is given."""
 
 
 def azure_draft(document: Mapping[str, Value], source: str, root: str) -> Draft:
@@ -32,13 +33,13 @@ def azure_draft(document: Mapping[str, Value], source: str, root: str) -> Draft:
     )
     draft.leave(document, ("pipeline",))
     draft.leave(pipeline, _PIPELINE, where="pipeline.")
-    steps = {key: _flat(key, step) for key, step in said.items()}
+    steps = {key: flat_step(key, step) for key, step in said.items()}
     _Reader(draft, pipeline, steps, os.path.dirname(os.path.abspath(source)), root).read()
     return draft
 
 
-def _flat(key: str, value: Value) -> Mapping[str, Value]:
-    """A step in the form of today: the old one has its type as the key of a table."""
+def flat_step(key: str, value: Value) -> Mapping[str, Value]:
+    """A step in the form of today: the old one has its type as the key of a table. Raises UsageError."""
     step = table(value, f"steps.{key}")
     if "type" in step:
         return step
@@ -79,9 +80,9 @@ class _Reader:
         for name, said in tables(self._pipeline.get("parameters"), "parameters").items():
             kind = str(said.get("type")).lower()
             self._draft.leave(said, ("type", "default"), where=f"parameters.{name}.")
-            if kind in _EMPTY:
+            if kind in EMPTY:
                 default = said.get("default")
-                self._draft.params[as_name(name)] = _EMPTY[kind] if default is None else default
+                self._draft.params[as_name(name)] = EMPTY[kind] if default is None else default
                 if kind == "string" and default is None:
                     self._draft.note(f"parameters.{name} has no default: it is an empty text; say it with -p {name}=…")
             elif kind == "datapath":

@@ -13,7 +13,7 @@ from mlmake.errors import Interrupted, MlmakeError
 from mlmake.home import Home
 from mlmake.model.project import Project
 from mlmake.model.run import Summary
-from mlmake.model.submission import Status, Submission
+from mlmake.model.submission import SUBMITTED, Status, Submission
 from mlmake.services.submitted.desk import close_steps, opened
 from mlmake.services.submitted.notes import Notes
 from mlmake.services.submitted.place import Place
@@ -69,7 +69,11 @@ def _request(found: Submission, project: Project, submissions: Submissions) -> R
         force=asked.force and bool(left),
         command=f"{found.experiment} {found.id}",
         folder=project.root,
-        told={"MLMAKE_PIPELINE_RUN": found.id, "MLMAKE_EXPERIMENT": found.experiment},
+        told={
+            "MLMAKE_PIPELINE_RUN": found.id,
+            "MLMAKE_EXPERIMENT": found.experiment,
+            SUBMITTED: Place(Home(project.root), found.id).document,
+        },
     )
 
 

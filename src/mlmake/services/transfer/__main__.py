@@ -1,6 +1,6 @@
 """`python -m mlmake.services.transfer --source=… --target=… --to=…`, in a project's root: as the kind's `argv` says.
 
-Datastores, and with them the names of the variables that hold secrets, are read from pipelines.toml here.
+Datastores, and with them the names of the variables that hold secrets, are read here from what the build goes by.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from mlmake.config.load import load
+from mlmake.config.load import load, parse
 from mlmake.config.places import locate
 from mlmake.config.problems import Wrong
 from mlmake.errors import MlmakeError, UsageError
 from mlmake.home import Home
 from mlmake.model.data import Location
 from mlmake.model.project import Project
+from mlmake.model.submission import SUBMITTED
 from mlmake.services.transfer.moving import move
 from mlmake.services.transfer.sides import Sides
 from mlmake.state.database import connect
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     """Do one transfer; its exit code."""
     words = _parser().parse_args(argv)
     try:
-        _transfer(load(os.getcwd()), words)
+        _transfer(_project(os.getcwd()), words)
     except MlmakeError as error:
         print(f"mlmake: {error.message}", *([f"        {error.hint}"] if error.hint else []), sep="\n", flush=True)
         return 1
@@ -35,6 +36,15 @@ def main(argv: Sequence[str]) -> int:
         print(f"mlmake: {error.filename or 'this machine'}: {error.strerror or error}", flush=True)
         return 1
     return 0
+
+
+def _project(root: str) -> Project:
+    """What the build goes by: pipelines.toml, or what was submitted to it."""
+    submitted = os.environ.get(SUBMITTED)
+    if not submitted:
+        return load(root)
+    with open(submitted, "rb") as file:
+        return parse(file.read(), root)
 
 
 def _transfer(project: Project, words: argparse.Namespace) -> None:
