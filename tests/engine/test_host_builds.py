@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -553,6 +555,37 @@ def test_a_pool_prefers_the_member_that_has_the_inputs(far: Folder, box: Door, t
     far.steps(NEAR, word="b")
     ran = targets(far.build().of(StepStarted))
     assert ran == {"first": "one", "second": "two", "use": "two"}, "a later build knows it from the last one"
+
+
+def started_on(far: Folder) -> dict[str, str]:
+    """Where each step has started, as the state tells."""
+    with closing(sqlite3.connect(far.home.database)) as connection:
+        return dict(connection.execute("SELECT step, target FROM step_runs").fetchall())
+
+
+def test_a_pool_finds_the_job_that_a_killed_build_has_left(far: Folder, box: Door, tmp_path: Path) -> None:
+    """Though another member comes first now; no second job of a step is started."""
+    far.head = "".join(f"[compute.{name}]\n{box.table(tmp_path / name, cpus=1)}\n" for name in ("one", "two"))
+    far.head += '[compute.farm]\nkind = "pool"\nof = ["one", "two"]\n'
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+    far.steps(f"""
+        [first]
+        command = "touch {tmp_path}/first; {wait}; echo $$ >> {tmp_path}/ran"
+        compute = "farm"
+        [second]
+        command = "touch {tmp_path}/second; {wait}; echo $$ >> {tmp_path}/ran"
+        compute = "farm"
+    """)
+    running = far.start()
+    until(lambda: (tmp_path / "first").exists() and (tmp_path / "second").exists())
+    left = until(lambda: started_on(far) if len(started_on(far)) == 2 else {})
+    kill(running.pid)
+    running.wait()
+    far.toml((far.root / "pipelines.toml").read_text().replace('["one", "two"]', '["two", "one"]'))
+    (tmp_path / "go").touch()
+    ran = targets(far.build().of(StepStarted))
+    assert {f"p.{step}": target for step, target in ran.items()} == left
+    assert len((tmp_path / "ran").read_text().split()) == 2
 
 
 def test_a_host_that_cannot_be_used_fails_its_steps_only(far: Folder, box: Door, root: Path) -> None:

@@ -171,7 +171,8 @@ class Jobs:
     # Starting.
 
     def _make_ready(self, queued: Queued) -> None:
-        self._targets.reach(queued.step, partial(self._enqueue, queued))
+        first = self._nearness.left_on(queued.step, self._targets.wanted(queued.step))
+        self._targets.reach(queued.step, partial(self._enqueue, queued), first)
 
     def _enqueue(self, queued: Queued) -> None:
         targets = self._targets.of(queued.step)
@@ -200,7 +201,10 @@ class Jobs:
     def _start_somewhere(self, queued: Queued) -> bool:
         """Start a step on one of its targets that has room."""
         asked = queued.step.spec.resources
-        with_room = [target for target in self._targets.of(queued.step) if target.slots.has_room(asked)]
+        targets = self._targets.of(queued.step)
+        left = self._nearness.left_on(queued.step, targets)
+        targets = [left] if left and not left.slots.lacks(asked) else targets
+        with_room = [target for target in targets if target.slots.has_room(asked)]
         for target in self._nearness.ordered(queued.step, with_room):
             lease = target.slots.take(asked)
             if lease is not None:

@@ -1,4 +1,4 @@
-"""Which member of a pool a step goes to: the one that has its inputs already, so that fewer bytes travel."""
+"""Which member of a pool a step goes to: the one that has a job of it, or else the one that has its inputs already."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mlmake.engine.ledger import Ledger
 from mlmake.engine.targets import Target, Targets
 from mlmake.errors import StoreError
+from mlmake.model.run import Outcome
 from mlmake.model.step import Step
 
 
@@ -42,6 +43,15 @@ class Nearness:
 
         nearest = iter(sorted((target for target in targets if not target.is_here), key=lacking))
         return [target if target.is_here else next(nearest) for target in targets]
+
+    def left_on(self, step: Step, targets: Sequence[Target]) -> Target | None:
+        """The one of several targets where an mlmake that is gone has left a step's job, as far as is known here."""
+        if len(targets) < 2:
+            return None
+        last = self._ledger.runs.last_of(step.id)
+        if last is None or last.outcome not in (Outcome.LOST, Outcome.CANCELLED):
+            return None
+        return next((each for each in targets if each.name == last.target and not each.is_here), None)
 
     def _recall(self, step: Step) -> None:
         """Learn from the state where a step and its producers last ran; of each once."""

@@ -79,35 +79,38 @@ class Targets:
         here = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), self._setting)
         self._targets = {LOCAL: Target(LOCAL, here, slots, is_open=True)}
         self._is_over = False
-        self._waiting: list[tuple[Step, Callable[[None], None]]] = []
+        self._waiting: list[tuple[Step, Target | None, Callable[[None], None]]] = []
 
-    def reach(self, step: Step, then: Then) -> None:
-        """Open what a step may run on; `then` is called as soon as one has what it asks for, or none will."""
-        for target in self._wanted(step):
+    def reach(self, step: Step, then: Then, first: Target | None = None) -> None:
+        """Open what a step may run on; `then` is called as soon as one has what it asks for, or none will.
+
+        Before that, it is to be known whether `first` can be used.
+        """
+        for target in self.wanted(step):
             self._open(target)
-        if self._is_decided(step):
+        if self._is_decided(step, first):
             then()
         else:
-            self._waiting.append((step, self._apart.expect(lambda _: None if self._is_over else then())))
+            self._waiting.append((step, first, self._apart.expect(lambda _: None if self._is_over else then())))
 
     def let_go(self) -> None:
         """Let no step wait for a target any longer, and none begin that does."""
         self._is_over = True
         waiting, self._waiting = self._waiting, []
-        for _, call in waiting:
+        for _, _, call in waiting:
             call(None)
 
     def of(self, step: Step) -> list[Target]:
         """The targets that a step may run on now."""
-        return [target for target in self._wanted(step) if target.is_open]
+        return [target for target in self.wanted(step) if target.is_open]
 
     def problem(self, step: Step) -> str:
         """Why a step has no target."""
-        return "; ".join(dict.fromkeys(target.problem for target in self._wanted(step)))
+        return "; ".join(dict.fromkeys(target.problem for target in self.wanted(step)))
 
     def only(self, step: Step) -> str:
         """The name of the target that a step runs on; "" where it may be one of several."""
-        wanted = self._wanted(step)
+        wanted = self.wanted(step)
         return wanted[0].name if len(wanted) == 1 else ""
 
     def executor(self, name: str) -> Executor:
@@ -143,7 +146,8 @@ class Targets:
         for target in self._targets.values():
             target.executor.close()
 
-    def _wanted(self, step: Step) -> list[Target]:
+    def wanted(self, step: Step) -> list[Target]:
+        """The targets that a step may run on, if they can be used."""
         name = self._setting.attached.get(step.id) or self._setting.on or step.spec.compute
         return [self._of(member) for member in self._project.members(name)]
 
@@ -155,9 +159,11 @@ class Targets:
             self._targets[name] = Target(name, executor, Slots(_offers(compute, {})))
         return self._targets[name]
 
-    def _is_decided(self, step: Step) -> bool:
+    def _is_decided(self, step: Step, first: Target | None) -> bool:
         """A target has what a step asks for, or none is left that could have it."""
-        targets = self._wanted(step)
+        if first and not (first.is_open or first.problem):
+            return False
+        targets = self.wanted(step)
         is_found = any(each.is_open and not each.slots.lacks(step.spec.resources) for each in targets)
         return is_found or all(each.is_open or each.problem for each in targets)
 
@@ -191,9 +197,9 @@ class Targets:
             target.python, target.path = str(hello.get("python", "")), str(hello.get("path", ""))
             self._note(target.name, str(hello.get("software", "")))
             target.is_open = True
-        decided = [each for each in self._waiting if self._is_decided(each[0])]
+        decided = [each for each in self._waiting if self._is_decided(each[0], each[1])]
         self._waiting = [each for each in self._waiting if each not in decided]
-        for _, call in decided:
+        for _, _, call in decided:
             call(None)
 
 
