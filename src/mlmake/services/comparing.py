@@ -86,7 +86,7 @@ def _metrics(submission: Submission, submissions: Submissions, runs: Runs) -> di
 
 def _scalars(values: Mapping[str, Value]) -> Iterable[tuple[str, Scalar]]:
     """Single values by dotted names; of a list of them, the last."""
-    for name, value in leaves(values, ""):
+    for name, value in leaves(values):
         last = value[-1] if isinstance(value, list) and value else value
         if isinstance(last, str | int | float | bool):
             yield name, last

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from mlmake.config.params import leaves
 from mlmake.errors import UsageError, nearest
 from mlmake.model.data import Value
 from mlmake.model.run import Run, StepRun
@@ -85,7 +86,7 @@ def compare(
                 f"{prefix(each.step)}{name}": value
                 for each in good
                 if _is_measured(each)
-                for name, value in flat(each.metrics)
+                for name, value in leaves(each.metrics)
             },
         )
         for run, good in found
@@ -96,15 +97,6 @@ def compare(
         params=tuple(name for name in params if len({repr(row.params.get(name)) for row in rows}) > 1),
         metrics=tuple(dict.fromkeys(name for row in rows for name in row.metrics)),
     )
-
-
-def flat(value: Value, prefix: str = "") -> Iterator[tuple[str, Value]]:
-    """Nested metrics by dotted names."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, value
 
 
 def last(value: Value) -> Value:
@@ -135,7 +127,7 @@ def _params(step: StepRun) -> Iterator[tuple[str, Value]]:
         if name.startswith(_PARAM):
             yield name.removeprefix(_PARAM), json.loads(fact)
     if _is_pick(step):
-        yield from flat({name: inner for values in step.metrics.values() for name, inner in values.items()})
+        yield from leaves({name: inner for values in step.metrics.values() for name, inner in values.items()})
 
 
 def _rank(value: Value) -> tuple[bool, float, str]:
