@@ -64,7 +64,7 @@ def command(
             return
         comparison = compare(known, numbers_of(known, runs or "all"), steps, project.shown)
     if sort:
-        comparison = comparison.by(sort.removeprefix("-"), largest_first=sort.startswith("-"))
+        comparison = comparison.by(sort)
     if plot_ or output:
         plot(comparison, output, place.folder)
     else:
