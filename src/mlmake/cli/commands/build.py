@@ -60,8 +60,4 @@ def command(
     )
     with Console(scope.project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
         summary = build(scope.project, request, console, scope)
-    if summary.interrupted:
-        return 130
-    if summary.failed or summary.cancelled:
-        return 1
-    return 2 if summary.blocked else 0
+    return summary.exit_code
