@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import tomli
 
+from mlmake.config.root import nearest_folder
 from mlmake.errors import ConfigError, Problem, UsageError, WrongValue
 from mlmake.home import Home
 from mlmake.model.project import FILE
@@ -189,15 +190,12 @@ def _read_toml(path: str, _: int) -> Mapping[str, Any]:
 
 
 def _find_root(start: str) -> str:
-    folder = start
-    while not _is_root(folder):
-        above = os.path.dirname(folder)
-        if above == folder:
-            raise UsageError(
-                f"no workspace in {start} or any folder above it: no {FILE}, no config.json",
-                hint="Workspace.create('name') makes one in the current folder",
-            )
-        folder = above
+    folder = nearest_folder(start, _is_root)
+    if folder is None:
+        raise UsageError(
+            f"no workspace in {start} or any folder above it: no {FILE}, no config.json",
+            hint="Workspace.create('name') makes one in the current folder",
+        )
     return folder
 
 
