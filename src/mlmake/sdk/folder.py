@@ -16,7 +16,7 @@ from mlmake.errors import ConfigError, Problem, UsageError, WrongValue
 from mlmake.home import Home
 from mlmake.model.project import FILE
 from mlmake.sdk.words import EXPERIMENT
-from mlmake.state.database import connect, explained
+from mlmake.state.database import opened
 from mlmake.state.registered import Entry, Registered
 
 DEFAULT_STORE = "workspaceblobstore"
@@ -171,12 +171,8 @@ class WorkspaceFolder:
 
     @contextmanager
     def _registered(self, kind: str) -> Iterator[Registered]:
-        connection = connect(self.home, create=True)
-        try:
-            with explained(self.home):
-                yield Registered(connection, kind)
-        finally:
-            connection.close()
+        with opened(self.home, create=True) as connection:
+            yield Registered(connection, kind)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, root={self.root!r})"
