@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,16 @@ def test_clean_removes_declared_outputs_only(line: Folder) -> None:
     line.cli("clean", "--all")
     assert os.listdir(line.root / "build") == ["mine.txt"]
     assert line.cli().stdout.splitlines()[-1].startswith("0 ran, 0 fresh, 4 restored")
+
+
+def test_clean_tells_of_a_damaged_state(line: Folder) -> None:
+    line.cli("first")
+    with sqlite3.connect(line.home.database) as connection:
+        connection.execute("DROP TABLE away")
+    connection.close()
+    done = line.cli("clean", "--all")
+    assert (done.returncode, "is damaged" in done.stderr) == (2, True)
+    assert line.has("build/x.txt")
 
 
 def test_init_makes_a_project_that_builds(tmp_path: Path, project: Folder) -> None:

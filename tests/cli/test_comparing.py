@@ -20,6 +20,7 @@ FIT = """
     echo '{"loss": {params.rate}, "name": "x", "curve": [3, 2, {params.rate}]}' > {outputs.scores}
     '''
     metrics = { scores = "scores.json" }
+    params = ["same"]
 
     [other]
     command = "echo '{\\"size\\": 1}' > {outputs.other}"
@@ -56,6 +57,7 @@ def test_runs_as_a_table(runs: Folder) -> None:
         (["--sort", "-scores.loss"], [1, 3, 2]),
         (["--sort", "curve"], [2, 3, 1]),
         (["--sort", "-run"], [3, 2, 1]),
+        (["--sort", "same"], [1, 2, 3]),
         (["--runs", "-2..", "--sort", "fit scores.loss"], [2, 3]),
         (["--runs", "3,1"], [3, 1]),
     ],
@@ -93,7 +95,7 @@ def test_what_cannot_be_compared(runs: Folder, words: list[str], message: str) -
 
 
 def test_without_runs_there_is_nothing_to_compare(project: Folder) -> None:
-    project.steps(FIT, rate=0.5)
+    project.steps(FIT, rate=0.5, same=1)
     assert "no runs yet" in project.cli("metrics", "--plot").stderr
 
 

@@ -12,6 +12,7 @@ from mlmake.cli.chart import chart
 from mlmake.cli.figure import Curves, check_format, draw
 from mlmake.cli.words import print_csv, print_json, print_table, run_number, shown, when
 from mlmake.errors import UsageError
+from mlmake.model.run import Run
 from mlmake.services.comparison import Comparison, is_number
 from mlmake.state.runs import Runs
 
@@ -35,23 +36,23 @@ def numbers_of(runs: Runs, words: str) -> list[int]:
     return list(found)
 
 
-def print_comparison(comparison: Comparison, json_: bool, csv_: bool) -> None:
+def print_comparison(comparison: Comparison[Run], json_: bool, csv_: bool) -> None:
     """A line for each run."""
     columns = (*comparison.params, *comparison.metrics)
     if json_:
         print_json(list(_as_json(comparison)))
     elif csv_:
-        rows = [[row.run.number, when(row.run.started), *map(row.value, columns)] for row in comparison.rows]
+        rows = [[row.subject.number, when(row.subject.started), *map(row.value, columns)] for row in comparison.rows]
         print_csv([["run", "started", *columns], *rows])
     elif not comparison.metrics:
         click.echo("no metrics in these runs")
     else:
         cells = [[_cell(row.value(column)) for column in columns] for row in comparison.rows]
-        lines = [[str(row.run.number), *line] for row, line in zip(comparison.rows, cells, strict=True)]
+        lines = [[str(row.subject.number), *line] for row, line in zip(comparison.rows, cells, strict=True)]
         print_table([["run", *columns], *lines], right=range(len(columns) + 1))
 
 
-def plot(comparison: Comparison, path: str | None, folder: str) -> None:
+def plot(comparison: Comparison[Run], path: str | None, folder: str) -> None:
     """Draw every metric over the runs; a series over its own places, a curve for each run. Raises UsageError.
 
     `path` is that of a picture, as seen from `folder`; None draws in the terminal.
@@ -70,8 +71,9 @@ def plot(comparison: Comparison, path: str | None, folder: str) -> None:
             click.echo("\n".join([*chart(points, name), ""]))
 
 
-def _panel(comparison: Comparison, name: str) -> tuple[str, Curves]:
-    values = {row.run.number: row.metrics.get(name) for row in sorted(comparison.rows, key=lambda row: row.run.number)}
+def _panel(comparison: Comparison[Run], name: str) -> tuple[str, Curves]:
+    rows = sorted(comparison.rows, key=lambda row: row.subject.number)
+    values = {row.subject.number: row.metrics.get(name) for row in rows}
     series = {
         f"run {run}": [(float(place), float(each)) for place, each in enumerate(value) if is_number(each)]
         for run, value in values.items()
@@ -83,12 +85,12 @@ def _panel(comparison: Comparison, name: str) -> tuple[str, Curves]:
     return "run", {"": points} if points else {}
 
 
-def _as_json(comparison: Comparison) -> Iterator[dict[str, object]]:
+def _as_json(comparison: Comparison[Run]) -> Iterator[dict[str, object]]:
     for row in comparison.rows:
         yield {
-            "run": row.run.number,
-            "started": row.run.started,
-            "outcome": row.run.outcome.value,
+            "run": row.subject.number,
+            "started": row.subject.started,
+            "outcome": row.subject.outcome.value,
             "params": {name: row.params.get(name) for name in comparison.params},
             "metrics": {name: row.metrics.get(name) for name in comparison.metrics},
         }

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from mlmake import __version__
 from mlmake.cli.place import Place, complete_targets, mute
 from mlmake.cli.verbs import COMMANDS
-from mlmake.errors import MlmakeError, nearest
+from mlmake.errors import Interrupted, MlmakeError, nearest
 
 _TAKES_VALUE = ("-C", "--directory")
 _BUG = 70
@@ -92,7 +92,7 @@ def run(args: list[str]) -> int:
         _tell(error, args)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        return Interrupted.exit_code
     except SystemExit:  # click's answer to a pipe whose reader has gone, as with `mlmake graph | head`
         mute()
         return 0

@@ -43,15 +43,10 @@ class Place:
     @contextmanager
     def state(self) -> Iterator[sqlite3.Connection]:
         """The project's state for reading; it never waits for a build."""
-        from mlmake.state.database import connect, explained
+        from mlmake.state.database import opened
 
-        home = self.home
-        connection = connect(home, create=False)
-        try:
-            with explained(home):
-                yield connection
-        finally:
-            connection.close()
+        with opened(self.home, create=False) as connection:
+            yield connection
 
     def shown(self, path: str) -> str:
         """A path of the project (relative to its root) as seen from where the user stands."""

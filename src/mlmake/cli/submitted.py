@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv as csv_files
-import io
-
-import click
-
 from mlmake.cli.place import Place
-from mlmake.cli.words import duration, print_json, print_table, when
+from mlmake.cli.words import duration, print_csv, print_json, print_table, shown, when
 from mlmake.errors import UsageError, nearest
-from mlmake.model.data import Scalar
-from mlmake.services.comparing import Compared, columns, compared, in_order
+from mlmake.model.data import Value
+from mlmake.model.submission import Submission
+from mlmake.services.comparison import Comparison, Row
+from mlmake.services.experiments import compare_submitted
 from mlmake.state.runs import Runs
 from mlmake.state.submissions import Submissions
 
@@ -23,50 +20,43 @@ def print_submitted(place: Place, experiment: str, last: int, *, json_: bool, cs
     with place.state() as connection:
         submissions = Submissions(connection)
         found, known = submissions.all(experiment)[:last], submissions.experiments()
-        rows = compared(found, submissions, Runs(connection))
-    if not rows:
+        comparison = compare_submitted(found, submissions, Runs(connection))
+    if not found:
         near = nearest(experiment, known)
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"
         raise UsageError(f"nothing was submitted to an experiment {experiment!r}", hint=hint)
-    rows = in_order(rows, sort) if sort else rows
+    comparison = comparison.by(sort) if sort else comparison
     if json_:
-        print_json([_as_json(row) for row in rows])
+        print_json([_as_json(row) for row in comparison.rows])
     elif csv:
-        click.echo(_as_csv(rows), nl=False)
+        print_csv(_lines(comparison, comparison.every_param))
     else:
-        params, metrics = columns(rows)
-        print_table([[*_HEAD, *params, *metrics], *(_line(row, params, metrics) for row in rows)], right=(2, 4))
+        lines = _lines(comparison, comparison.params)
+        print_table([[_cell(value) for value in line] for line in lines], right=(2, 4))
 
 
-def _head(row: Compared) -> list[str]:
-    each = row.submission
+def _lines(comparison: Comparison[Submission], params: tuple[str, ...]) -> list[list[Value]]:
+    """A line for each run below the names of the columns."""
+    lines = [
+        [*_head(row), *map(row.params.get, params), *map(row.metrics.get, comparison.metrics)]
+        for row in comparison.rows
+    ]
+    return [[*_HEAD, *params, *comparison.metrics], *lines]
+
+
+def _head(row: Row[Submission]) -> list[str]:
+    each = row.subject
     took = duration(each.started, each.ended) if each.started else ""
     tags = ", ".join(key if value is None else f"{key}={value}" for key, value in each.tags.items())
     return [each.id, when(each.created), took, each.status.value, "" if each.run is None else str(each.run), tags]
 
 
-def _line(row: Compared, params: list[str], metrics: list[str]) -> list[str]:
-    values = [*map(row.params.get, params), *map(row.metrics.get, metrics)]
-    return [*_head(row), *map(_shown, values)]
+def _cell(value: Value) -> str:
+    return "" if value is None else shown(value)
 
 
-def _shown(value: Scalar | None) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _as_csv(rows: list[Compared]) -> str:
-    params = [*dict.fromkeys(name for row in rows for name in row.params)]
-    _, metrics = columns(rows)
-    text = io.StringIO()
-    writer = csv_files.writer(text, lineterminator="\n")
-    writer.writerow([*_HEAD, *params, *metrics])
-    for row in rows:
-        writer.writerow([*_head(row), *map(row.params.get, params), *map(row.metrics.get, metrics)])
-    return text.getvalue()
-
-
-def _as_json(row: Compared) -> dict[str, object]:
-    each = row.submission
+def _as_json(row: Row[Submission]) -> dict[str, object]:
+    each = row.subject
     return {
         "id": each.id,
         "experiment": each.experiment,

@@ -65,6 +65,25 @@ def params(command: F) -> F:
     )(command)
 
 
+def jobs(command: F) -> F:
+    """`-j N`."""
+    return click.option(
+        "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all."
+    )(command)
+
+
+def on(command: F) -> F:
+    """`--on TARGET`."""
+    return click.option("--on", default="", metavar="TARGET", help="Run every step on this compute target.")(command)
+
+
+def quiet_or_verbose(command: F) -> F:
+    """`-q` and `-v`."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Print every step's command line and reasons.")
+    return quiet(verbose(command))
+
+
 def as_json(command: F) -> F:
     """`--json`."""
     return click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")(command)

@@ -178,7 +178,7 @@ class _Expansion:
         except KeyError:
             self.scope.unknown_param(pipeline.name, key, where)
             return
-        for suffix, leaf in keys.leaves(value, ""):
+        for suffix, leaf in keys.leaves(value):
             param = Param(_joined(name, suffix), _joined(key, suffix), leaf)
             if found.setdefault(param.name, param).key != param.key:
                 self.problems.tell_one_of(where, f"two parameters would be named {show(param.name)}: rename one")
@@ -192,7 +192,7 @@ class _Expansion:
             self._unknown_placeholder(found, pipeline, name, where)
             return
         if inner or isinstance(value, Mapping):
-            key = inner or next((f"{name}.{each}" for each, _ in keys.leaves(value, "")), "")
+            key = inner or next((f"{name}.{each}" for each, _ in keys.leaves(value)), "")
             move = f": name one of its keys, such as {{params.{key}}}" if key else " and empty"
             self.problems.tell_one_of(where, f"{{params.{name}}} is a table{move}")
         else:

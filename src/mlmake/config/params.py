@@ -17,7 +17,7 @@ def find(params: Mapping[str, Value], key: str) -> Value:
     return value
 
 
-def leaves(value: Value, prefix: str) -> Iterator[tuple[str, Value]]:
+def leaves(value: Value, prefix: str = "") -> Iterator[tuple[str, Value]]:
     """Every (dotted key, value) that is no table, at or below `value`."""
     if isinstance(value, Mapping):
         for name, inner in value.items():

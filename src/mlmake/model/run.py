@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from mlmake.errors import Interrupted
 from mlmake.model.data import Value
 from mlmake.model.reason import Reason
 
@@ -147,6 +148,15 @@ class Summary:
     run: int | None = None
     edited: tuple[str, ...] = ()
     interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """That of a command which ends with this build."""
+        if self.interrupted:
+            return Interrupted.exit_code
+        if self.failed or self.cancelled:
+            return 1
+        return 2 if self.blocked else 0
 
     def __str__(self) -> str:
         parts = [

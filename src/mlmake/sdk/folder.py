@@ -11,11 +11,12 @@ from typing import Any, Self
 
 import tomli
 
+from mlmake.config.root import nearest_folder
 from mlmake.errors import ConfigError, Problem, UsageError, WrongValue
 from mlmake.home import Home
 from mlmake.model.project import FILE
 from mlmake.sdk.words import EXPERIMENT
-from mlmake.state.database import connect, explained
+from mlmake.state.database import opened
 from mlmake.state.registered import Entry, Registered
 
 DEFAULT_STORE = "workspaceblobstore"
@@ -170,12 +171,8 @@ class WorkspaceFolder:
 
     @contextmanager
     def _registered(self, kind: str) -> Iterator[Registered]:
-        connection = connect(self.home, create=True)
-        try:
-            with explained(self.home):
-                yield Registered(connection, kind)
-        finally:
-            connection.close()
+        with opened(self.home, create=True) as connection:
+            yield Registered(connection, kind)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, root={self.root!r})"
@@ -189,15 +186,12 @@ def _read_toml(path: str, _: int) -> Mapping[str, Any]:
 
 
 def _find_root(start: str) -> str:
-    folder = start
-    while not _is_root(folder):
-        above = os.path.dirname(folder)
-        if above == folder:
-            raise UsageError(
-                f"no workspace in {start} or any folder above it: no {FILE}, no config.json",
-                hint="Workspace.create('name') makes one in the current folder",
-            )
-        folder = above
+    folder = nearest_folder(start, _is_root)
+    if folder is None:
+        raise UsageError(
+            f"no workspace in {start} or any folder above it: no {FILE}, no config.json",
+            hint="Workspace.create('name') makes one in the current folder",
+        )
     return folder
 
 

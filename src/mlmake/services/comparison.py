@@ -1,41 +1,62 @@
-"""Runs side by side: the parameters in which they differ, and the metrics that stood when each had ended."""
+"""Runs or submissions side by side: the parameters in which they differ, and the metrics that came out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeGuard
+from dataclasses import dataclass, replace
+from typing import Generic, TypeGuard, TypeVar
 
+from mlmake.config.params import leaves
 from mlmake.errors import UsageError, nearest
 from mlmake.model.data import Value
 from mlmake.model.run import Run, StepRun
+from mlmake.model.submission import Submission
 from mlmake.state.runs import Runs
 
 _PARAM = "param "
 _PICK = "pick "
+S = TypeVar("S", bound=Run | Submission)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """What is known of one run; values go by the names of columns."""
+class Row(Generic[S]):
+    """What is known of one run or submission; values go by the names of columns.
 
-    run: Run
+    Attributes:
+        run: the number of its build; None where there was none.
+    """
+
+    subject: S
+    run: int | None
     params: Mapping[str, Value]
     metrics: Mapping[str, Value]
 
     def value(self, column: str) -> Value:
-        """None where the run has none."""
+        """A metric or, where there is none of that name, a parameter; None where there is neither."""
         return self.metrics.get(column, self.params.get(column))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Rows, and the columns that are worth showing: of parameters only those that differ."""
+class Comparison(Generic[S]):
+    """Rows, and the names of columns: of parameters all, and those that differ, which are worth showing."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Row[S], ...]
+    every_param: tuple[str, ...]
     params: tuple[str, ...]
     metrics: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row[S]]) -> Comparison[S]:
+        """Rows in this order."""
+        rows = tuple(rows)
+        every = tuple(dict.fromkeys(name for row in rows for name in row.params))
+        return cls(
+            rows=rows,
+            every_param=every,
+            params=tuple(name for name in every if len({repr(row.params.get(name)) for row in rows}) > 1),
+            metrics=tuple(dict.fromkeys(name for row in rows for name in row.metrics)),
+        )
 
     def column(self, word: str) -> str:
         """The column that a word names: `run`, all of its name, or the end of it after a dot or blank.
@@ -43,7 +64,9 @@ class Comparison:
         Raises UsageError.
         """
         columns = ("run", *self.params, *self.metrics)
-        found = [word] if word in columns else [each for each in columns if each.endswith((f" {word}", f".{word}"))]
+        if word in columns or word in self.every_param:
+            return word
+        found = [each for each in columns if each.endswith((f" {word}", f".{word}"))]
         if len(found) == 1:
             return found[0]
         if found:
@@ -53,22 +76,25 @@ class Comparison:
         hint = f"did you mean {near!r}?" if near else f"columns: {', '.join(columns)}"
         raise UsageError(f"there is no column {word!r}", hint=hint)
 
-    def by(self, word: str, *, largest_first: bool) -> Comparison:
-        """Sorted by a column; rows without a value come last. Raises UsageError."""
-        column = self.column(word)
+    def by(self, word: str) -> Comparison[S]:
+        """Sorted by a column, smallest first, or largest with a `-` before its name; rows without a value come last.
 
-        def value(row: Row) -> Value:
-            return row.run.number if column == "run" else last(row.value(column))
+        Raises UsageError.
+        """
+        column = self.column(word.removeprefix("-"))
+
+        def value(row: Row[S]) -> Value:
+            return row.run if column == "run" else last(row.value(column))
 
         known = [row for row in self.rows if value(row) is not None]
         unknown = [row for row in self.rows if value(row) is None]
-        known.sort(key=lambda row: _rank(value(row)), reverse=largest_first)
-        return Comparison(rows=(*known, *unknown), params=self.params, metrics=self.metrics)
+        known.sort(key=lambda row: _rank(value(row)), reverse=word.startswith("-"))
+        return replace(self, rows=(*known, *unknown))
 
 
 def compare(
     runs: Runs, numbers: Iterable[int], steps: Collection[str] | None, shown: Callable[[str], str]
-) -> Comparison:
+) -> Comparison[Run]:
     """Runs by their numbers; of `steps`, ids, or of all. `shown` words the id of a step."""
     found = [(run, _of(runs, number, steps)) for number in numbers if (run := runs.get(number))]
     measured = dict.fromkeys(each.step for _, good in found for each in good if _is_measured(each))
@@ -77,34 +103,20 @@ def compare(
     def prefix(step: str) -> str:
         return "" if is_one else f"{shown(step)} "
 
-    rows = tuple(
+    return Comparison.of(
         Row(
-            run=run,
+            subject=run,
+            run=run.number,
             params=dict(pair for each in good for pair in _params(each)),
             metrics={
                 f"{prefix(each.step)}{name}": value
                 for each in good
                 if _is_measured(each)
-                for name, value in flat(each.metrics)
+                for name, value in leaves(each.metrics)
             },
         )
         for run, good in found
     )
-    params = dict.fromkeys(name for row in rows for name in row.params)
-    return Comparison(
-        rows=rows,
-        params=tuple(name for name in params if len({repr(row.params.get(name)) for row in rows}) > 1),
-        metrics=tuple(dict.fromkeys(name for row in rows for name in row.metrics)),
-    )
-
-
-def flat(value: Value, prefix: str = "") -> Iterator[tuple[str, Value]]:
-    """Nested metrics by dotted names."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, value
 
 
 def last(value: Value) -> Value:
@@ -135,7 +147,7 @@ def _params(step: StepRun) -> Iterator[tuple[str, Value]]:
         if name.startswith(_PARAM):
             yield name.removeprefix(_PARAM), json.loads(fact)
     if _is_pick(step):
-        yield from flat({name: inner for values in step.metrics.values() for name, inner in values.items()})
+        yield from leaves({name: inner for values in step.metrics.values() for name, inner in values.items()})
 
 
 def _rank(value: Value) -> tuple[bool, float, str]:

@@ -105,6 +105,17 @@ def connect(home: Home, *, create: bool) -> sqlite3.Connection:
     return empty()
 
 
+@contextmanager
+def opened(home: Home, *, create: bool) -> Iterator[sqlite3.Connection]:
+    """As `connect`, closed at the end; sqlite's errors meanwhile are StateErrors too."""
+    connection = connect(home, create=create)
+    try:
+        with explained(home):
+            yield connection
+    finally:
+        connection.close()
+
+
 def empty() -> sqlite3.Connection:
     """A state that knows nothing and keeps nothing."""
     connection = sqlite3.connect(":memory:", isolation_level=None)

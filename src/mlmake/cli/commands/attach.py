@@ -62,9 +62,9 @@ def command(ctx: click.Context, targets: tuple[str, ...], overrides: tuple[str, 
     made = Console(project, place, quiet=quiet, color=ctx.color, is_attached=True)
     with made as console, Following(console, project) as sink:
         summary = build(project, request, sink, scope_of(project, scope.steps, sought))
-    if summary.interrupted:
-        return 130
-    return 1 if summary.failed or summary.cancelled else code
+    if summary.interrupted or summary.failed or summary.cancelled:
+        return summary.exit_code
+    return code
 
 
 def _tell(place: Place, project: Project, targets: tuple[str, ...], sought: Sought) -> int:

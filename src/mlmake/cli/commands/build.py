@@ -7,19 +7,18 @@ import sys
 import click
 
 from mlmake.cli.place import Place
-from mlmake.cli.words import params, targets
+from mlmake.cli.words import jobs, on, params, quiet_or_verbose, targets
 
 
 @click.command("build")
 @targets
 @params
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all.")
+@jobs
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing.")
 @click.option("-f", "--force", is_flag=True, help="Run the named steps even if they are fresh.")
-@click.option("--on", default="", metavar="TARGET", help="Run every step on this compute target.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
-@click.option("-v", "--verbose", is_flag=True, help="Print every step's command line and reasons.")
+@on
+@quiet_or_verbose
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -61,8 +60,4 @@ def command(
     )
     with Console(scope.project, place, quiet=quiet, verbose=verbose, color=ctx.color) as console:
         summary = build(scope.project, request, console, scope)
-    if summary.interrupted:
-        return 130
-    if summary.failed or summary.cancelled:
-        return 1
-    return 2 if summary.blocked else 0
+    return summary.exit_code

@@ -24,12 +24,9 @@ def command(ctx: click.Context, targets: tuple[str, ...], everything: bool, dry_
     mlmake clean train            the outputs of a pipeline
     mlmake clean --all
     """
-    from contextlib import closing
-
     from mlmake.engine.ledger import Ledger
     from mlmake.engine.staging import remove
     from mlmake.plan.selection import named
-    from mlmake.state.database import connect
     from mlmake.state.lock import held
 
     if not targets and not everything:
@@ -39,7 +36,7 @@ def command(ctx: click.Context, targets: tuple[str, ...], everything: bool, dry_
     steps = list(project.steps.values()) if everything else named(project, targets, place.folder)
     paths = [output.location.path for step in steps for output in step.outputs if not output.location.is_remote]
     there = [path for path in paths if os.path.lexists(path)]
-    with closing(connect(place.home, create=False)) as connection:
+    with place.state() as connection:
         away = {each.path: each.target for each in Ledger(project, connection, whole=False).away(paths)}
         for path in [*there, *away]:
             where = f", which is on {away[path]}" if path in away else ""

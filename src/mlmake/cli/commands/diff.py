@@ -10,9 +10,10 @@ import click
 from mlmake.cli.commands.show import find
 from mlmake.cli.place import Place
 from mlmake.cli.words import NUMBERS, as_json, print_json, print_table, shown
+from mlmake.config.params import leaves
 from mlmake.model.data import Value
 from mlmake.model.run import StepRun, size_in_words
-from mlmake.services.comparison import flat, is_number
+from mlmake.services.comparison import is_number
 
 _KINDS = ("parameter", "fact", "metric", "output")
 """In the order in which they are told: what was put in, what came out."""
@@ -105,7 +106,7 @@ def _known(step_run: StepRun | None) -> Iterator[tuple[str, _Known]]:
         return
     for name, fact in step_run.facts.items():
         yield name, _Known("parameter" if name.startswith(("param ", "matrix ")) else "fact", fact)
-    for name, value in flat(step_run.metrics):
+    for name, value in leaves(step_run.metrics):
         yield f"metric {name}", _Known("metric", value)
     for item in step_run.outputs:
         yield f"result {item.text}", _Known("output", item.digest, item.size)

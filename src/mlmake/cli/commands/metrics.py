@@ -10,9 +10,10 @@ from mlmake.cli.commands.show import find
 from mlmake.cli.comparing import numbers_of, plot, print_comparison
 from mlmake.cli.place import Place
 from mlmake.cli.words import as_json, print_csv, print_json, print_table, shown, targets
+from mlmake.config.params import leaves
 from mlmake.errors import UsageError
 from mlmake.model.run import StepRun
-from mlmake.services.comparison import compare, flat
+from mlmake.services.comparison import compare
 from mlmake.state.runs import Runs
 
 
@@ -63,7 +64,7 @@ def command(
             return
         comparison = compare(known, numbers_of(known, runs or "all"), steps, project.shown)
     if sort:
-        comparison = comparison.by(sort.removeprefix("-"), largest_first=sort.startswith("-"))
+        comparison = comparison.by(sort)
     if plot_ or output:
         plot(comparison, output, place.folder)
     else:
@@ -77,7 +78,7 @@ def _good(runs: Runs, run: str | None, steps: Iterable[str]) -> list[StepRun]:
 
 
 def _print_list(found: list[StepRun], step_words: Callable[[str], str], json_: bool, csv_: bool) -> None:
-    rows = [(step_words(each.step), name, value, each.run) for each in found for name, value in flat(each.metrics)]
+    rows = [(step_words(each.step), name, value, each.run) for each in found for name, value in leaves(each.metrics)]
     if json_:
         print_json({each.step: dict(each.metrics) for each in found})
     elif csv_:

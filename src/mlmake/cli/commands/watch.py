@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mlmake.cli.place import Place
-from mlmake.cli.words import targets
+from mlmake.cli.words import jobs, on, quiet_or_verbose, targets
 
 
 class Seconds(click.ParamType[float]):
@@ -31,8 +31,8 @@ class Seconds(click.ParamType[float]):
 
 @click.command("watch")
 @targets
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="CPUs to use at once. By default all.")
-@click.option("--on", default="", metavar="TARGET", help="Run every step on this compute target.")
+@jobs
+@on
 @click.option("--once", is_flag=True, help="Wait for one change, build it, and end with the build's exit code.")
 @click.option("--restart", is_flag=True, help="A change ends running steps that it has made pointless.")
 @click.option(
@@ -55,8 +55,7 @@ class Seconds(click.ParamType[float]):
 @click.option("--exec", "always", default="", metavar="COMMAND", help="Run this after every build.")
 @click.option("--on-success", default="", metavar="COMMAND|URL", help="Run or tell this after a good build.")
 @click.option("--on-failure", default="", metavar="COMMAND|URL", help="Run or tell this after one that failed.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
-@click.option("-v", "--verbose", is_flag=True, help="Print every step's command line and reasons.")
+@quiet_or_verbose
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -21,7 +21,7 @@ from mlmake.model.project import Project
 from mlmake.model.submission import SUBMITTED
 from mlmake.services.transfer.moving import move
 from mlmake.services.transfer.sides import Sides
-from mlmake.state.database import connect
+from mlmake.state.database import opened
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +52,7 @@ def _transfer(project: Project, words: argparse.Namespace) -> None:
     sources += [_located(project, text, globs=True) for text in words.glob]
     target = _located(project, words.target, globs=False)
     home = Home(project.root)
-    with closing(connect(home, create=True)) as connection, closing(Sides(project, connection)) as sides:
+    with opened(home, create=True) as connection, closing(Sides(project, connection)) as sides:
         move(sides, home, sources, target, os.path.abspath(words.to))
 
 

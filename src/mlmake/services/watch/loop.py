@@ -27,7 +27,6 @@ from mlmake.services.watch.selection import Selection
 from mlmake.services.watch.senses import Senses
 from mlmake.services.watch.triggered import Triggered, triggered
 
-INTERRUPTED = 130
 _NAP = 30.0
 """Seconds after which the clock on the wall is looked at again: a machine that slept does not know how long."""
 
@@ -73,7 +72,7 @@ class Watch:
         self._is_paused = False
         self._wants_all = False
         self._overflowed = False
-        self._end_code = INTERRUPTED
+        self._end_code = Interrupted.exit_code
         self._problem = ""
         self._next_look = self._next_ask = 0.0
 
@@ -162,7 +161,7 @@ class Watch:
             case Key.QUIT:
                 self._stopped = 0
             case Stop():
-                self._stopped = INTERRUPTED
+                self._stopped = Interrupted.exit_code
 
     def _next(self, now: float) -> float | None:
         """When to look again although nothing is heard."""
@@ -277,7 +276,7 @@ class Watch:
         """The exit code of a build, once all who want to know have been told."""
         if summary is None:
             return None
-        code = code_of(summary)
+        code = summary.exit_code
         if summary.interrupted:
             self._stopped = self._end_code
         else:
@@ -335,12 +334,3 @@ class Watch:
         if self._is_building:
             raise KeyboardInterrupt
         self._inbox.put(Stop(name))
-
-
-def code_of(summary: Summary) -> int:
-    """The exit code of a build."""
-    if summary.interrupted:
-        return INTERRUPTED
-    if summary.failed or summary.cancelled:
-        return 1
-    return 2 if summary.blocked else 0

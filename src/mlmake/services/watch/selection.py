@@ -20,7 +20,7 @@ from mlmake.services.watch.face import Brief, Face
 from mlmake.services.watch.interest import Row
 from mlmake.services.watch.post import Post
 from mlmake.state import snapshot
-from mlmake.state.database import connect, explained
+from mlmake.state.database import opened
 
 _WARM = (dodo, jobs)
 """Loaded from the start, so that the first change does not wait for them."""
@@ -98,13 +98,8 @@ class Selection:
     def look(self) -> None:
         """Find out how things stand, without building. Raises MlmakeError."""
         scope = self._open()
-        home = Home(self.root)
-        connection = connect(home, create=True)
-        try:
-            with explained(home):
-                judge(scope, connection)
-        finally:
-            connection.close()
+        with opened(Home(self.root), create=True) as connection:
+            judge(scope, connection)
         self._adopt(scope)
 
     def build(
