@@ -359,6 +359,37 @@ def test_restart_ends_what_has_become_pointless_and_that_alone(project: Folder) 
         assert (project.read("a"), project.read("b")) == ("3", "2")
 
 
+def test_restart_ends_what_the_file_says_otherwise(project: Folder) -> None:
+    project.write({"in": "1"})
+    text = """
+        [a]
+        command = "echo A > {outputs.x}; touch ../a.runs; while [ -e ../hold ]; do sleep 0.02; done"
+        inputs = { x = "in" }
+        outputs = { x = "a" }
+        [b]
+        command = "echo B > {outputs.x}; touch ../b.runs; while [ -e ../hold ]; do sleep 0.02; done"
+        inputs = { x = "in" }
+        outputs = { x = "b" }
+    """
+    project.steps(text)
+    with watching(project, restarts=True) as watch:
+        project.write({"../hold": ""})
+        os.unlink(project.root / "../a.runs")
+        os.unlink(project.root / "../b.runs")
+        project.write({"in": "2"})
+        until(lambda: project.has("../a.runs") and project.has("../b.runs"))
+        project.toml("[pipelines")  # broken: nothing ends
+        project.steps(text.replace("echo A", "echo other").replace("[b]", "[b]\n        tags = ['x']"))
+        until(lambda: not any("echo A" in words for words in running(project)), "the end of a")
+        assert any("echo B" in words for words in running(project)), "tags mean nothing"
+        os.unlink(project.root / "../hold")
+        watch.until_built(3)
+        assert watch.rebuilds[1].summary is not None
+        assert (watch.rebuilds[1].summary.cancelled, watch.rebuilds[1].summary.ran) == (1, 1)
+        assert watch.started() == ["a"]
+        assert project.read("a") == "other\n"
+
+
 def test_a_step_that_changes_what_it_reads_does_not_run_for_ever(project: Folder) -> None:
     project.write({"in": "1", "other": "1"})
     project.steps("""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from mlmake.model.data import Value
-from mlmake.model.step import Kind, StepSpec
+from mlmake.model.step import Kind, Step, StepSpec
 from mlmake.model.template import placeholders
 
 
@@ -32,6 +32,11 @@ class Declared:
             mentioned=mentioned,
             variables=tuple(dict.fromkeys(each.name for each in words if each.space == "env")),
         )
+
+
+def declares(step: Step) -> tuple[object, ...]:
+    """All that its table decides of a step, to be compared: not what is for people, nor where and how long it runs."""
+    return declared_facts(step.spec), step.spec.environment, step.inputs, step.outputs, step.params, dict(step.matrix)
 
 
 def declared_facts(spec: StepSpec) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mlmake.config.load import load
 from mlmake.engine import dodo, jobs
 from mlmake.engine.look import judge
 from mlmake.engine.recall import Recall
@@ -21,6 +22,7 @@ from mlmake.services.watch.interest import Row
 from mlmake.services.watch.post import Post
 from mlmake.state import snapshot
 from mlmake.state.database import opened
+from mlmake.state.declared import declares
 
 _WARM = (dodo, jobs)
 """Loaded from the start, so that the first change does not wait for them."""
@@ -84,16 +86,33 @@ class Selection:
         return [os.path.relpath(path, self.root) if path.startswith(f"{self.root}/") else path for path in paths]
 
     def pointless(self) -> list[str]:
-        """Steps that read what has changed since they were judged, other than by a build, and all after them."""
+        """Steps that read what has changed since they were judged, other than by a build, and all after them.
+
+        So do steps that pipelines.toml says otherwise by now, or not any more.
+        """
         if self._standing is None:
             return []
         changed = self.post.changed()
+        reworded = self._reworded() if TOML in changed.get("files", ()) else []
         again = [row for row, sight in self.post.sights(changed).items() if self._seen.get(row) != sight]
         by_others: dict[str, list[int]] = {}
         for table, number in again:
             if not all(map(self._is_made, self._standing.paths({table: [number]}))):
                 by_others.setdefault(table, []).append(number)
-        return self._standing.table.reading(by_others)
+        return [*self._standing.table.reading(by_others), *reworded]
+
+    def _reworded(self) -> list[str]:
+        """Steps whose tables mean something else now, and all after them; none while the file is broken."""
+        try:
+            now = load(self.root).steps
+        except MlmakeError:
+            return []
+        found: dict[str, None] = {}
+        for step in self.project.steps.values():
+            is_same = step.id in now and declares(step) == declares(now[step.id])
+            if not is_same or any(above in found for above in step.upstream):
+                found[step.id] = None
+        return list(found)
 
     def look(self) -> None:
         """Find out how things stand, without building. Raises MlmakeError."""
