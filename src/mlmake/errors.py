@@ -37,6 +37,8 @@ class MlmakeError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(hint)  # for scripts: a traceback shows it below the message
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from datetime import datetime
 
 import pytest
@@ -468,8 +469,9 @@ def test_files_of_a_datastore_behind_a_url(place: Folder, lake: Lake) -> None:
 
 
 def test_a_workspace_is_found(place: Folder) -> None:
-    with pytest.raises(UsageError, match="no workspace in"):
+    with pytest.raises(UsageError, match="no workspace in") as caught:
         Workspace.from_config()
+    assert "makes one in the current folder" in traceback.format_exception(caught.value)[-1]
     place.write({".azureml/config.json": '{"subscription_id": "s", "resource_group": "g", "workspace_name": "old"}'})
     place.write({"deep/in/x": ""})
     found = Workspace.from_config(place.root / "deep" / "in")

@@ -106,7 +106,7 @@ def _end(place: Place, submissions: Submissions, status: Status | None, message:
         status = Status.CANCELED
     close_steps(submissions, place.id)
     submissions.end(place.id, status, message)
-    print(status.value, message, flush=True)
+    print(f"{status.value} {message}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":
