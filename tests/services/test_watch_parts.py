@@ -78,6 +78,32 @@ def test_ears(tmp_path: Path) -> None:
         ears.close()
 
 
+@pytest.mark.parametrize("away", ["moved", "moved above", "removed", "removed in use"])
+def test_ears_hear_a_folder_that_comes_in_the_place_of_another(tmp_path: Path, away: str) -> None:
+    heard: SimpleQueue[Heard | Lost] = SimpleQueue()
+    folder = tmp_path / "above/in"
+    folder.mkdir(parents=True)
+    wanted = {str(tmp_path): False, str(folder.parent): False, str(folder): True}
+    ears = Inotify(heard.put)
+    held = os.open(folder, os.O_RDONLY) if away == "removed in use" else None
+    try:
+        ears.listen(wanted)
+        if away.startswith("moved"):
+            (folder if away == "moved" else folder.parent).rename(tmp_path / "other")
+        else:
+            folder.rmdir()
+        folder.mkdir(parents=True)
+        (tmp_path / "last").touch()
+        until(lambda: heard.get(timeout=60) == Heard(str(tmp_path), "last", True))
+        assert str(folder) in ears.listen(wanted)[0]
+        (folder / "x").touch()
+        until(lambda: heard.get(timeout=60) == Heard(str(folder), "x", True))
+    finally:
+        ears.close()
+        if held is not None:
+            os.close(held)
+
+
 def test_ears_of_other_systems(tmp_path: Path) -> None:
     heard: list[Heard | Lost] = []
     (tmp_path / "in").mkdir()
