@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -151,6 +152,33 @@ def test_addresses_are_told(project: Folder) -> None:
     assert not any("secret" in each for each in problems)
     with pytest.raises(UsageError):
         Hooks(on_success="https://").check()
+
+
+def test_what_answers_with_nonsense_keeps_no_hook_from_running(project: Folder) -> None:
+    problems: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/secret"
+        messenger = Messenger(Hooks(always=address, on_success="echo good >> told"), str(project.root), problems.append)
+        messenger.tell(Summary(ran=1), True, [], [])
+        with server.accept()[0] as asked:
+            asked.recv(65536)
+            asked.sendall(b"nonsense\r\n\r\n")
+            until(lambda: project.log("told") == ["good"])
+        messenger.close()
+    assert problems == ["127.0.0.1 cannot be told: it answers with something else than HTTP (BadStatusLine)"]
+
+
+def test_of_very_many_changes_a_command_gets_the_first(project: Folder) -> None:
+    problems: list[str] = []
+    messenger = Messenger(Hooks(always='echo "$MLMAKE_CHANGED" > told'), str(project.root), problems.append)
+    changed = [f"data/{number:0100}" for number in range(5000)]
+    messenger.tell(Summary(ran=1), True, changed, [])
+    messenger.close()
+    assert problems == []
+    told = project.log("told")
+    assert 900 < len(told) < 1000
+    assert told == changed[: len(told)]
 
 
 def test_a_watch_tells_how_builds_end(project: Folder) -> None:
