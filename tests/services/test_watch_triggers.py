@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -69,6 +70,13 @@ def test_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times(Trigger(cron="0 6 * * *"), at(2026, 3, 29, 0, 0), 1) == ["29 06:00 +0200"]
     monkeypatch.setenv("TZ", "nonsense")
     assert clock.zone("") is not None
+    monkeypatch.setenv("TZ", "XYZ-5")
+    time.tzset()
+    try:
+        assert datetime.now(clock.zone("")).utcoffset() == timedelta(hours=5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_times_that_were_missed_come_once() -> None:
