@@ -84,16 +84,22 @@ class Selection:
         return [os.path.relpath(path, self.root) if path.startswith(f"{self.root}/") else path for path in paths]
 
     def pointless(self) -> list[str]:
-        """Steps that read what has changed since they were judged, other than by a build, and all after them."""
-        if self._standing is None:
+        """Steps that read what has changed since they were judged, other than by a build, and all after them.
+
+        For another thread than that of the build.
+        """
+        standing, post = self._standing, self.post
+        if (
+            standing is None or post.look.head is not standing.table.head
+        ):  # a build that has just ended is being adopted
             return []
-        changed = self.post.changed()
-        again = [row for row, sight in self.post.sights(changed).items() if self._seen.get(row) != sight]
+        changed = post.changed()
+        again = [row for row, sight in post.sights(changed).items() if self._seen.get(row) != sight]
         by_others: dict[str, list[int]] = {}
         for table, number in again:
-            if not all(map(self._is_made, self._standing.paths({table: [number]}))):
+            if not all(map(self._is_made, standing.paths({table: [number]}))):
                 by_others.setdefault(table, []).append(number)
-        return self._standing.table.reading(by_others)
+        return standing.table.reading(by_others)
 
     def look(self) -> None:
         """Find out how things stand, without building. Raises MlmakeError."""
