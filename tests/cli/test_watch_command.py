@@ -146,6 +146,9 @@ def test_the_kernels_limit_is_an_error_with_the_next_move(copy: Folder) -> None:
         (["--settle", "soon"], "'soon' is no duration such as '200ms'"),
         (["--poll", "0s"], "it must be more than nothing"),
         (["--on-failure", "https://"], "an address to be told has no host"),
+        (["--on-failure", "https://host:x/"], "an address to be told has a host or port that is none"),
+        (["--on-failure", "https://host/a b"], "an address to be told has a blank in it"),
+        (["--on-failure", "https://me:word@host/"], "an address to be told has a user in it"),
         (["nothing"], "no pipeline, step or output named 'nothing'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -78,6 +79,32 @@ def test_ears(tmp_path: Path) -> None:
         ears.close()
 
 
+@pytest.mark.parametrize("away", ["moved", "moved above", "removed", "removed in use"])
+def test_ears_hear_a_folder_that_comes_in_the_place_of_another(tmp_path: Path, away: str) -> None:
+    heard: SimpleQueue[Heard | Lost] = SimpleQueue()
+    folder = tmp_path / "above/in"
+    folder.mkdir(parents=True)
+    wanted = {str(tmp_path): False, str(folder.parent): False, str(folder): True}
+    ears = Inotify(heard.put)
+    held = os.open(folder, os.O_RDONLY) if away == "removed in use" else None
+    try:
+        ears.listen(wanted)
+        if away.startswith("moved"):
+            (folder if away == "moved" else folder.parent).rename(tmp_path / "other")
+        else:
+            folder.rmdir()
+        folder.mkdir(parents=True)
+        (tmp_path / "last").touch()
+        until(lambda: heard.get(timeout=60) == Heard(str(tmp_path), "last", True))
+        assert str(folder) in ears.listen(wanted)[0]
+        (folder / "x").touch()
+        until(lambda: heard.get(timeout=60) == Heard(str(folder), "x", True))
+    finally:
+        ears.close()
+        if held is not None:
+            os.close(held)
+
+
 def test_ears_of_other_systems(tmp_path: Path) -> None:
     heard: list[Heard | Lost] = []
     (tmp_path / "in").mkdir()
@@ -125,6 +152,33 @@ def test_addresses_are_told(project: Folder) -> None:
     assert not any("secret" in each for each in problems)
     with pytest.raises(UsageError):
         Hooks(on_success="https://").check()
+
+
+def test_what_answers_with_nonsense_keeps_no_hook_from_running(project: Folder) -> None:
+    problems: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/secret"
+        messenger = Messenger(Hooks(always=address, on_success="echo good >> told"), str(project.root), problems.append)
+        messenger.tell(Summary(ran=1), True, [], [])
+        with server.accept()[0] as asked:
+            asked.recv(65536)
+            asked.sendall(b"nonsense\r\n\r\n")
+            until(lambda: project.log("told") == ["good"])
+        messenger.close()
+    assert problems == ["127.0.0.1 cannot be told: it answers with something else than HTTP (BadStatusLine)"]
+
+
+def test_of_very_many_changes_a_command_gets_the_first(project: Folder) -> None:
+    problems: list[str] = []
+    messenger = Messenger(Hooks(always='echo "$MLMAKE_CHANGED" > told'), str(project.root), problems.append)
+    changed = [f"data/{number:0100}" for number in range(5000)]
+    messenger.tell(Summary(ran=1), True, changed, [])
+    messenger.close()
+    assert problems == []
+    told = project.log("told")
+    assert 900 < len(told) < 1000
+    assert told == changed[: len(told)]
 
 
 def test_a_watch_tells_how_builds_end(project: Folder) -> None:

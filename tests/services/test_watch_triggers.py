@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -69,6 +70,13 @@ def test_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times(Trigger(cron="0 6 * * *"), at(2026, 3, 29, 0, 0), 1) == ["29 06:00 +0200"]
     monkeypatch.setenv("TZ", "nonsense")
     assert clock.zone("") is not None
+    monkeypatch.setenv("TZ", "XYZ-5")
+    time.tzset()
+    try:
+        assert datetime.now(clock.zone("")).utcoffset() == timedelta(hours=5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_times_that_were_missed_come_once() -> None:
@@ -199,3 +207,31 @@ def test_datastores_are_asked_at_an_interval(project: Folder) -> None:
             until(lambda: len(project.log("../ran")) == 2)
             project.write({"own": "b"})
             until(lambda: project.read("y") == "2b")
+
+
+def test_what_cannot_be_asked_keeps_no_other_pipeline_waiting(project: Folder) -> None:
+    version = ["1"]
+    with web_server() as server:
+        server.answer = lambda method, path, wanted: Answer(
+            403 if path == "/closed" else 200, body=b"x", headers={"ETag": f'"{version[0]}"'}
+        )
+        project.toml(f"""
+            [datastores]
+            lake = "{server.url}"
+            [pipelines.closed.triggers]
+            on_change = ["lake://closed"]
+            [pipelines.closed.steps.closed]
+            command = "echo > {{outputs.y}}"
+            outputs = {{ y = "y" }}
+            [pipelines.other.triggers]
+            on_change = ["lake://x"]
+            [pipelines.other.steps.other]
+            command = "echo other >> ../ran; echo > {{outputs.z}}"
+            outputs = {{ z = "z" }}
+            reuse = false
+        """)
+        with watching(project, every=0.2) as watch:
+            until(lambda: len(server.asked) > 6)
+            version[0] = "2"
+            until(lambda: len(project.log("../ran")) == 2)
+            assert len({*watch.face.problems}) == 1

@@ -16,7 +16,7 @@ from mlmake.cli.place import Place, mute
 from mlmake.errors import MlmakeError
 from mlmake.model.events import Sink
 from mlmake.model.project import Project
-from mlmake.model.run import Summary
+from mlmake.model.run import Summary, counted
 
 _SHOWN = 3
 """Names of files or steps that are told; of more, only the number."""
@@ -128,11 +128,7 @@ def is_screen(quiet: bool) -> bool:
 
 
 def _watching(steps: int, files: int, folders: int) -> str:
-    return f"watching {_counted(steps, 'step')}: {_counted(files, 'file')} in {_counted(folders, 'folder')}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"watching {counted(steps, 'step')}: {counted(files, 'file')} in {counted(folders, 'folder')}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -157,7 +157,7 @@ class Equipping:
         """What asks a host for it, and makes it there if need be."""
         environment, target = want.environment, want.target
         log = f"{self._home.target(target.name, want.recipe)}.log"
-        outfit_ = Outfit(
+        wanted = Outfit(
             name=environment.name,
             host=target.name,
             recipe=software.recipe,
@@ -170,7 +170,7 @@ class Equipping:
             secrets=of_ours(environment.secrets),
         )
         begin = partial(self._apart.post, partial(self._begin, want, log))
-        return partial(outfit, outfit_, target.executor, begin, self._go_on)
+        return partial(outfit, wanted, target.executor, begin, self._go_on)
 
     def _key(self, want: _Want, software: Installed) -> str:
         """The name of its folder on a host: the same for all projects that wish for the same.
@@ -223,7 +223,7 @@ class Equipping:
     def _executor(self, want: _Want) -> Executor:
         """Its own, as the installer is to end with this build and no step is to be taken for it.
 
-        So is its token: its jobs are numbered anew, and the end of a step's first job must not be that of its first.
+        So is its token: its jobs are numbered from one again, and none must be taken for the step's job of its number.
         """
         own = replace(self._setting, token=f"{self._setting.token}:{want.recipe}")
         executor: Executor = EXECUTORS.load(LOCAL).of(Compute(name=LOCAL, kind=LOCAL), own)

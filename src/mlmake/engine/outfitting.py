@@ -78,11 +78,9 @@ def outfit(wanted: Outfit, executor: Executor, begin: Callable[[], object], go_o
             _make(wanted, host, hello, go_on)
             told = _look(wanted, host, hello)
         host.forget(wanted.job)  # one whose mlmake had died may still be there
-        return (
-            Made(told=told)
-            if told
-            else Made(f"environment {wanted.name} on {wanted.host} does not stay as it was built")
-        )
+        if told is None:
+            return Made(f"environment {wanted.name} on {wanted.host} does not stay as it was built")
+        return Made(told=told)
     except HostError as error:
         return Made(error.message, is_lost=True)
     except SoftwareError as error:

@@ -189,6 +189,11 @@ def size_in_words(size: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things for people: `1 file`, `1,200 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def version_in_words(version: str) -> str:
     """A version for people, with the first digits of a digest: `5e011c5cca91`, `etag 9b2c4d5e6f70`."""
     return _DIGEST.sub(lambda match: match[0][:12], version)

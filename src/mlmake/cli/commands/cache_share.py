@@ -14,7 +14,7 @@ from mlmake.cli.place import Place
 from mlmake.cli.words import Target, as_json, print_json
 from mlmake.errors import UsageError
 from mlmake.model.project import Project
-from mlmake.model.run import size_in_words
+from mlmake.model.run import counted, size_in_words
 
 if TYPE_CHECKING:
     from mlmake.engine.bulk import Moved
@@ -125,10 +125,6 @@ def _end(moved: Moved, verb: str, way: str, project: Project, told: list[str], j
         return 1 if problems else 0
     for problem in problems:
         click.secho(problem, fg="yellow")
-    counts = f"{_count(moved.results, 'result')}, {_count(moved.objects, 'object')}, {size_in_words(moved.size)}"
+    counts = f"{counted(moved.results, 'result')}, {counted(moved.objects, 'object')}, {size_in_words(moved.size)}"
     click.echo(f"{verb} {counts} {way} {project.cache.name}")
     return 1 if problems else 0
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

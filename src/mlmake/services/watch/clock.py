@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -27,13 +26,11 @@ def zone(name: str) -> tzinfo:
     """A time zone with all its changes; "" for this machine's."""
     if name:
         return ZoneInfo(name)
-    ways: list[Callable[[], tzinfo]] = [lambda: ZoneInfo(os.environ.get("TZ", "").lstrip(":")), _local]
-    for way in ways if os.environ.get("TZ") else [_local]:
-        try:
-            return way()
-        except (KeyError, ValueError, OSError):
-            continue
-    return datetime.now(UTC).astimezone().tzinfo or UTC
+    local = os.environ.get("TZ", "").lstrip(":")
+    try:
+        return ZoneInfo(local) if local else _local()
+    except (KeyError, ValueError, OSError):  # such as CET-1CEST; the C library tells what that is today
+        return datetime.now(UTC).astimezone().tzinfo or UTC
 
 
 def _local() -> tzinfo:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from mlmake.model.run import Summary
 
 _PATIENCE = 10.0
 """Seconds for an address to answer, and for what still runs when the watch ends."""
+_LONGEST = 100_000
+"""Bytes of a variable; Linux takes 131,072 with its name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +40,8 @@ class Hooks:
     def check(self) -> None:
         """Raises UsageError for an address that cannot be one."""
         for each in (self.always, self.on_success, self.on_failure):
-            if is_address(each) and not _host(each):
-                raise UsageError("an address to be told has no host", hint="write it as https://host/path")
+            if is_address(each) and (problem := _flaw(each)):
+                raise UsageError(f"an address to be told {problem}", hint="write it as https://host/path")
 
 
 class Messenger:
@@ -50,6 +53,7 @@ class Messenger:
         self._problem = problem
         self._waiting: SimpleQueue[tuple[str, Mapping[str, object]] | None] = SimpleQueue()
         self._running: subprocess.Popen[bytes] | None = None
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="watch-hooks", daemon=True)
         if hooks != Hooks():
             self._thread.start()
@@ -66,6 +70,7 @@ class Messenger:
             return
         self._waiting.put(None)
         self._thread.join(_PATIENCE)
+        self._is_over = True
         running = self._running
         if self._thread.is_alive() and running:
             with suppress(ProcessLookupError):
@@ -73,8 +78,8 @@ class Messenger:
             self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        while (message := self._waiting.get()) is not None:
-            hook, told = message
+        while (waiting := self._waiting.get()) is not None and not self._is_over:
+            hook, told = waiting
             problem = _post(hook, told) if is_address(hook) else self._execute(hook, told)
             if problem:
                 self._problem(problem)
@@ -112,8 +117,14 @@ def _variables(told: Mapping[str, object]) -> dict[str, str]:
     return {
         "MLMAKE_OUTCOME": str(told["outcome"]),
         "MLMAKE_SUMMARY": str(told["text"]),
-        "MLMAKE_CHANGED": "\n".join(map(str, told["changed"])),  # type: ignore[call-overload]
+        "MLMAKE_CHANGED": _cut("\n".join(map(str, told["changed"]))),  # type: ignore[call-overload]
     }
+
+
+def _cut(lines: str) -> str:
+    """The first lines, as many as the kernel takes in one variable."""
+    told = os.fsencode(lines)
+    return lines if len(told) <= _LONGEST else os.fsdecode(told[:_LONGEST].rpartition(b"\n")[0])
 
 
 def _post(address: str, told: Mapping[str, object]) -> str:
@@ -125,8 +136,24 @@ def _post(address: str, told: Mapping[str, object]) -> str:
             return ""
     except urllib.error.HTTPError as error:
         return f"{_host(address)} was told, and answered with {error.code} {error.reason}"
+    except HTTPException as error:  # its words may quote the address
+        return f"{_host(address)} cannot be told: it answers with something else than HTTP ({type(error).__name__})"
     except (OSError, ValueError) as error:
         return f"{_host(address)} cannot be told: {getattr(error, 'reason', error)}"
+
+
+def _flaw(address: str) -> str:
+    """Why nothing can be sent to an address, in words that do not quote it; "" if it can."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return "has a host or port that is none"
+    if any(letter <= " " or letter == "\x7f" for letter in address):
+        return "has a blank in it"
+    if parts.username is not None:
+        return "has a user in it, which is not sent"
+    return "" if parts.hostname else "has no host"
 
 
 def _host(address: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
@@ -29,12 +30,20 @@ _LIMITS = {
 }
 
 
+class _Ear(NamedTuple):
+    """What listens to a folder; `identity` tells it from another one that comes in its place."""
+
+    wd: WatchDescriptor
+    is_full: bool
+    identity: tuple[int, int]
+
+
 class Inotify:
     """`Ears` of Linux."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._wds: dict[str, tuple[WatchDescriptor, bool]] = {}
+        self._ears: dict[str, _Ear] = {}
         self._folders: dict[WatchDescriptor, str] = {}
         try:
             self._fd = InotifyFD()
@@ -43,11 +52,12 @@ class Inotify:
         self._fd.start()
 
     def listen(self, folders: Mapping[str, bool]) -> tuple[set[str], set[str]]:
-        for folder in [each for each, (_, full) in self._wds.items() if folders.get(each) is not full]:
-            self._drop(folder)
+        for folder, ear in list(self._ears.items()):
+            if folders.get(folder) is not ear.is_full or not self._hears(folder, ear):
+                self._drop(folder)
         fresh, deaf = set[str](), set[str]()
         for folder, is_full in folders.items():
-            if folder not in self._wds:
+            if folder not in self._ears:
                 (fresh if self._add(folder, is_full) else deaf).add(folder)
         return fresh, deaf
 
@@ -55,7 +65,12 @@ class Inotify:
         self._fd.stop()
         self._fd.join()
 
+    def _hears(self, folder: str, ear: _Ear) -> bool:
+        """Whether it listens to what is there now: the kernel goes with a folder that is moved, or has lost it."""
+        return ear.wd in self._folders and ear.identity == _identity(folder)
+
     def _add(self, folder: str, is_full: bool) -> bool:
+        identity = _identity(folder)
         try:
             wd = self._fd.add_callback(os.fsencode(folder), Mask(_CONTENTS if is_full else _NAMES), self, _OWN)
         except OSError as error:
@@ -65,11 +80,11 @@ class Inotify:
         if wd == -1:  # no right to read it
             return False
         self._folders[wd] = folder
-        self._wds[folder] = wd, is_full
+        self._ears[folder] = _Ear(wd, is_full, identity)
         return True
 
     def _drop(self, folder: str) -> None:
-        wd, _ = self._wds.pop(folder)
+        wd = self._ears.pop(folder).wd
         if self._folders.pop(wd, None) is not None:
             self._fd.remove_callbacks([(wd, _OWN)])
 
@@ -91,6 +106,14 @@ class Inotify:
 
     def on_queue_overflow(self) -> None:
         self._tell(Lost())
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def _limit(error: OSError) -> UsageError:

@@ -73,7 +73,7 @@ class Watch:
         self._wants_all = False
         self._overflowed = False
         self._end_code = Interrupted.exit_code
-        self._problem = ""
+        self._problems: set[str] = set()
         self._next_look = self._next_ask = 0.0
 
     def run(self) -> int:
@@ -198,12 +198,12 @@ class Watch:
         """What has changed in datastores that are not on this machine."""
         self._next_ask = now + self._options.every
         others = {}
-        try:
-            for name, each in self._triggered.items():
+        for name, each in self._triggered.items():
+            try:
                 if each.asks and each.has_other_versions(self._selection.project):
                     others[name] = "files have changed in a datastore"
-        except MlmakeError as error:
-            self._tell(error)
+            except MlmakeError as error:
+                self._tell(error)
         is_due = self._selection.asks or self._selection.is_lost
         if not is_due and not others:
             return None
@@ -263,7 +263,7 @@ class Watch:
         recall = Recall() if self._options.restarts else None
         with self._attended(recall):
             summary = self._selection.build(work.rows, work.why, recall, asks=work.asks, retries=work.retries)
-        self._problem = ""
+        self._problems.clear()
         return self._told(summary, work.why)
 
     def _build_pipeline(self, name: str, why: str) -> int | None:
@@ -289,8 +289,8 @@ class Watch:
         attendant: AbstractContextManager[None] = nullcontext()
         if self._options.restarts or self._options.has_keys:
             attendant = Attendant(self._inbox, self._take_meanwhile, lambda: self._call_off(recall))
+        self._is_building = True  # from before the attendant takes messages, or it would swallow a signal's
         with attendant:
-            self._is_building = True
             try:
                 yield
             finally:
@@ -320,8 +320,8 @@ class Watch:
 
     def _tell(self, error: MlmakeError) -> None:
         """Tell an error once, until a build went well."""
-        if error.message != self._problem:
-            self._problem = error.message
+        if error.message not in self._problems:
+            self._problems.add(error.message)
             self._face.problem(error)
 
     def _tell_watching(self) -> None:

@@ -88,18 +88,19 @@ class Selection:
     def pointless(self) -> list[str]:
         """Steps that read what has changed since they were judged, other than by a build, and all after them.
 
-        So do steps that pipelines.toml says otherwise by now, or not any more.
+        So do steps that pipelines.toml says otherwise by now, or not any more. For another thread than that of the build.
         """
-        if self._standing is None:
-            return []
-        changed = self.post.changed()
+        standing, post = self._standing, self.post
+        if standing is None or post.look.head is not standing.table.head:
+            return []  # a build that has just ended is being adopted
+        changed = post.changed()
         reworded = self._reworded() if TOML in changed.get("files", ()) else []
-        again = [row for row, sight in self.post.sights(changed).items() if self._seen.get(row) != sight]
+        again = [row for row, sight in post.sights(changed).items() if self._seen.get(row) != sight]
         by_others: dict[str, list[int]] = {}
         for table, number in again:
-            if not all(map(self._is_made, self._standing.paths({table: [number]}))):
+            if not all(map(self._is_made, standing.paths({table: [number]}))):
                 by_others.setdefault(table, []).append(number)
-        return [*self._standing.table.reading(by_others), *reworded]
+        return [*standing.table.reading(by_others), *reworded]
 
     def _reworded(self) -> list[str]:
         """Steps whose tables mean something else now, and all after them; none while the file is broken."""

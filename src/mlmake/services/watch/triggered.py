@@ -70,15 +70,16 @@ class Triggered:
 
     def _look(self) -> snapshot.Look:
         """What there is now, as a snapshot holds it."""
-        files = [path for each in self._local for path in _paths(each) if not os.path.isdir(path)]
-        trees = [path for each in self._local for path in _paths(each) if os.path.isdir(path)]
+        paths = [path for each in self._local for path in _paths(each)]
+        folders = {path for path in paths if os.path.isdir(path)}
+        files = [path for path in paths if path not in folders]
         globs = [(each.path, each.pattern) for each in self._local if each.pattern]
         head = {
             "files": files,
             "stats": snapshot.flat_stats(map(snapshot.now, files)),
             "listings": [],
             "globs": [(*key, snapshot.matches(*key)) for key in globs],
-            "trees": [(path, stamp(path).mark) for path in trees],
+            "trees": [(path, stamp(path).mark) for path in paths if path in folders],
         }
         return snapshot.Look("", head)
 
