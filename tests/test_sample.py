@@ -11,13 +11,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, docker_engine
-from hosts import Door, door
+from engines import Engine, base_image
+from hosts import Door
 from projects import Folder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,19 +38,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     assert built.returncode == 0, built.stdout + built.stderr
     assert "31 ran, 0 fresh" in built.stdout
     return folder
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """A host whose `python3` is this one."""
-    with door(tmp_path_factory.mktemp("host")) as made:
-        yield made
 
 
 def ran(folder: Folder, *args: str) -> list[str]:
@@ -143,7 +130,7 @@ def own_python(engine: Engine) -> tuple[str, list[str]]:
 
 
 def test_fit_on_a_host_and_evaluate_in_a_container_give_the_same_bytes(
-    sample: Folder, host: Door, engine: Engine, tmp_path: Path
+    sample: Folder, box: Door, root: Path, engine: Engine, tmp_path: Path
 ) -> None:
     assert sample.cli().returncode == 0, "the tests above may have left something stale"
     shutil.copytree(sample.root, tmp_path / "flights")
@@ -154,7 +141,7 @@ def test_fit_on_a_host_and_evaluate_in_a_container_give_the_same_bytes(
         [environments.own]
         dockerfile = "docker/Dockerfile"
         [compute.gpubox]
-        {host.table()}
+        {box.table(root)}
         [compute.box]
         kind = "docker"
         host = "{engine.host}"

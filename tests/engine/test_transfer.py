@@ -15,15 +15,9 @@ from typing import Any
 import pytest
 
 from projects import Folder, until
-from servers import HOST, Answer, S3Server, s3_server, ssh_server, web_server
+from servers import HOST, Answer, S3Server, ssh_server, web_server
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @dataclass

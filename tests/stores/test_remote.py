@@ -14,7 +14,7 @@ from mlmake.stores.base import Store
 from mlmake.stores.opening import open_store
 from mlmake.stores.patience import EAGER
 from mlmake.stores.version import entry_of
-from servers import Answer, S3Server, WebServer, s3_server, web_server
+from servers import Answer, S3Server, WebServer, web_server
 
 SECRET = "s3cr3t-v4lue"
 BODY = b"0123456789"
@@ -24,12 +24,6 @@ WELL = Answer(200, BODY, {"ETag": '"e781e9c7b7a1d5e3e4a5b7d6e8c9d0f1"', "Accept-
 @pytest.fixture
 def web() -> Iterator[WebServer]:
     with web_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
         yield server
 
 

@@ -18,25 +18,12 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hosts import Door, Site, door, pythons
+from hosts import Door, Site, pythons
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.model.job import Job
 from mlmake.transports.ssh import Ssh
 from projects import until
 from servers import HOST, Proxy, free_port, proxy
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture
-def box(shared: Door) -> Iterator[Door]:
-    """A door whose login shell does nothing of its own."""
-    yield shared
-    shared.rc("")
 
 
 @pytest.fixture
@@ -407,9 +394,10 @@ def test_one_login_serves_all(site: Site, box: Door) -> None:
     assert (box.folder / "sshd.log").read_text().count("Accepted publickey") == before + 1
 
 
-def test_no_process_and_no_socket_stays_behind(site: Site, box: Door) -> None:
+def test_no_process_and_no_socket_stays_behind(site: Site) -> None:
+    before = psutil.Process().children(recursive=True)
     site.run(site.job("true"))
-    mine = [each for each in psutil.Process().children(recursive=True) if each.pid != box.server.process.pid]
+    mine = [each for each in psutil.Process().children(recursive=True) if each not in before]
     assert len(mine) >= 2
     assert isinstance(site.transport, Ssh)
     folder = Path(site.transport._folder())
