@@ -12,11 +12,17 @@ def test_it(project: Folder) -> None:
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from engines import Engine, base_image, docker_engine
+from hosts import Door, door
+from mlmake.transports.agent import guard
 from projects import Folder
 from servers import Lake, S3Server, s3_server
 from workspaces import end_all
@@ -38,6 +44,45 @@ def place(project: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     monkeypatch.chdir(project.root)
     yield project
     end_all(project)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine that has the base image."""
+    with docker_engine() as engine:
+        base_image(engine)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def shared_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """What `box` is in every test of this process."""
+    with door(tmp_path_factory.mktemp("sshd")) as made:
+        yield made
+
+
+@pytest.fixture
+def box(shared_door: Door) -> Iterator[Door]:
+    """A host that is this machine, behind a real sshd; what a test has its login shell do ends with the test."""
+    yield shared_door
+    shared_door.rc("")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A host's folder, of one test; jobs that still run there end with it."""
+    root = tmp_path / "host-root"
+    yield root
+    for pid in guard.marked(f"{root}/jobs/"):
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def far(project: Folder, box: Door, root: Path) -> Folder:
+    """A project with a target `box`, a host."""
+    project.head = f"[compute.box]\n{box.table(root, cpus=4)}\n"
+    return project
 
 
 @pytest.fixture(scope="session")

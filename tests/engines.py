@@ -1,13 +1,8 @@
 """Real Docker on this machine: an engine, a base image made from Debian's packages, and hosts that are containers.
 
-    @pytest.fixture(scope="module")
-    def engine() -> Iterator[Engine]:
-        with docker_engine() as engine:
-            yield engine
-
-An engine that answers is used. Else root starts Debian's `dockerd` with folders of its own under the cache folder; test
-processes that run at once share it, and the last of them ends it. What cannot be had skips the test, and fails it where
-MLMAKE_CI is set.
+Tests have the engine from the fixture `engine`. One that answers is used. Else root starts Debian's `dockerd` with
+folders of its own under the cache folder; test processes that run at once share it, and the last of them ends it. What
+cannot be had skips the test, and fails it where MLMAKE_CI is set.
 """
 
 from __future__ import annotations

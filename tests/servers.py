@@ -1,13 +1,8 @@
 """Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), and a web server that does as it is told.
 
-Each is a process (or thread) of its own on a free port, and is ended by its id. A fixture:
-
-    @pytest.fixture(scope="module")
-    def s3() -> Iterator[S3Server]:
-        with s3_server() as server:
-            yield server
-
-Where a program is absent the test is skipped, and fails where MLMAKE_CI is set.
+Each is a process (or thread) of its own on a free port, and is ended by its id. Tests have what all share from the
+fixtures `s3` and `box`, and start one of their own where they hold it up or end it. Where a program is absent the test
+is skipped, and fails where MLMAKE_CI is set.
 """
 
 from __future__ import annotations
@@ -49,6 +44,8 @@ class S3Server:
 
     endpoint: str
 
+    PAGE = 100
+    """Keys that it lists in one answer; a thousand would take long to make."""
     KEY = "test-key"
     SECRET = "test-secret-9f2c"
 
@@ -75,7 +72,10 @@ def s3_server() -> Iterator[S3Server]:
     except ImportError as error:
         lack(f"the extra `test` is not installed: {error}")
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", "0"]
-    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)) as process:
+    env = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(S3Server.PAGE)}
+    with ended(
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    ) as process:
         yield S3Server(f"http://{HOST}:{_port_said(process)}")
 
 

@@ -6,21 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engines import USER, ContainerHost, Engine, base_image, container_host, docker_engine
+from engines import USER, ContainerHost, Engine, container_host
 from projects import until
 from servers import HOST
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
 
 
 def say(host: ContainerHost, command: str, user: str = USER) -> str:

@@ -38,7 +38,7 @@ from mlmake.plan.selection import named, with_upstream
 from mlmake.state.database import connect
 from worlds import Combination, Disk, Edit, Helper, Model, Oracle, Order, Play, Source, Step, World, built_anew, remove
 
-EXAMPLES = int(os.environ.get("MLMAKE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MLMAKE_EXAMPLES", "25"))
 PATIENCE = 60.0
 FILES = ["data/x0.txt", "data/x1.txt", "data/x2.txt"]
 PARAMS = ["p0", "p1", "p2"]

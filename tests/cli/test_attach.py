@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from engines import Engine, base_image, docker_engine
-from hosts import Door, door
+from engines import Engine, base_image
+from hosts import Door
 from mlmake.transports.agent import guard
-from projects import Folder, kill, until
+from projects import Folder, until
 from servers import free_port
 
 HELD = """
@@ -31,34 +28,6 @@ HELD = """
     outputs = {{ z = "build/after" }}
     compute = "box"
 """
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "host-root"
-    yield root
-    for pid in guard.marked(f"{root}/jobs/"):
-        kill(pid)
-
-
-@pytest.fixture
-def far(project: Folder, box: Door, root: Path) -> Folder:
-    """A project with a target `box`."""
-    project.head = f"[compute.box]\n{box.table(root)}\n"
-    return project
 
 
 def held(project: Folder, end: str = "") -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from engines import Engine, base_image, docker_engine
-from hosts import Door, door
+from engines import Engine, base_image
+from hosts import Door
 from mlmake.executors.containers import find_argv, found
-from mlmake.transports.agent import files, guard
+from mlmake.transports.agent import files
 from projects import Folder, kill, until
 from servers import free_port, lack
 
@@ -26,35 +26,10 @@ NVIDIA_SMI = "#!/bin/sh\nprintf '0, NVIDIA L4, 23034\\n1, NVIDIA L4, 23034\\n'\n
 LATER = "import time\nreal = time.time\ntime.time = lambda: real() + 3600\n"
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
-
-
 @pytest.fixture
-def root(tmp_path: Path, box: Door) -> Iterator[Path]:
-    """The host's folder, of one test; what its login shell does is of one test too."""
-    root = tmp_path / "host-root"
-    yield root
-    (box.folder / "rc").unlink(missing_ok=True)
-    for pid in guard.marked(f"{root}/jobs/"):
-        kill(pid)
-
-
-@pytest.fixture
-def far(project: Folder, box: Door, root: Path) -> Folder:
-    """A project with a target `box`."""
-    project.head = f"[compute.box]\n{box.table(root)}\n"
-    project.steps('[one]\ncommand = "echo 1 > {outputs.x}"\noutputs = { x = "x" }\ncompute = "box"')
-    return project
+def far(far: Folder) -> Folder:
+    far.steps('[one]\ncommand = "echo 1 > {outputs.x}"\noutputs = { x = "x" }\ncompute = "box"')
+    return far
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import sqlite3
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from projects import Folder
-from servers import S3Server, s3_server
+from servers import S3Server
 
 STEPS = """
     [clean]
@@ -231,12 +230,6 @@ def test_show_tells_the_data_of_each_step(built: Folder) -> None:
 
 
 # A datastore that is not on this machine.
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 def test_a_real_store(project: Folder, s3: S3Server) -> None:

@@ -12,7 +12,7 @@ import termios
 from fcntl import ioctl
 from pathlib import Path
 
-from hosts import door
+from hosts import Door
 from projects import Folder
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -80,25 +80,23 @@ def test_a_failed_step_on_a_terminal(project: Folder) -> None:
     assert "  | oh no" in ESCAPES.sub("", drawn)
 
 
-def test_a_passphrase_is_asked_once_and_the_view_waits(project: Folder, tmp_path: Path) -> None:
+def test_a_passphrase_is_asked_once_and_the_view_waits(project: Folder, box: Door, tmp_path: Path) -> None:
     """`ssh` asks on the terminal itself: nothing is drawn over its question, and the second conversation needs none."""
-    (tmp_path / "sshd").mkdir()
-    with door(tmp_path / "sshd") as box:
-        key = tmp_path / "locked"
-        key.write_bytes(box.server.key.read_bytes())
-        key.chmod(0o600)
-        lock = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(key)]
-        subprocess.run(lock, check=True, stdout=subprocess.DEVNULL)
-        project.head = f"[compute.box]\n{box.table(tmp_path / 'root', cpus=4, key=str(key))}\n"
-        project.write({"i.txt": "one"})
-        project.steps("""
-            [copy]
-            command = "cp {inputs.i} {outputs.o}"
-            inputs = { i = "i.txt" }
-            outputs = { o = "o.txt" }
-            compute = "box"
-        """)
-        code, drawn = on_terminal(project, answer=("Enter passphrase for key", "open sesame\n"), SSH_AUTH_SOCK="")
+    key = tmp_path / "locked"
+    key.write_bytes(box.server.key.read_bytes())
+    key.chmod(0o600)
+    lock = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(key)]
+    subprocess.run(lock, check=True, stdout=subprocess.DEVNULL)
+    project.head = f"[compute.box]\n{box.table(tmp_path / 'root', cpus=4, key=str(key))}\n"
+    project.write({"i.txt": "one"})
+    project.steps("""
+        [copy]
+        command = "cp {inputs.i} {outputs.o}"
+        inputs = { i = "i.txt" }
+        outputs = { o = "o.txt" }
+        compute = "box"
+    """)
+    code, drawn = on_terminal(project, answer=("Enter passphrase for key", "open sesame\n"), SSH_AUTH_SOCK="")
     assert code == 0
     assert project.read("o.txt") == "one"
     assert drawn.count("Enter passphrase") == 1

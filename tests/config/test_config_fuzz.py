@@ -251,13 +251,13 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @given(DOCUMENTS)
-@settings(QUICK, max_examples=500)
+@settings(QUICK, max_examples=250)
 def test_documents_of_legal_keys(document: dict[str, object]) -> None:
     check(toml(document).encode())
 
 
 @given(st.dictionaries(NAMES, LEGAL_STEPS, min_size=1, max_size=4))
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 def test_documents_of_legal_values(made: dict[str, object]) -> None:
     params = {"a": 1, "b": {"c": "x"}, "l": [1]}
     document = {"datastores": {"raw": "data"}, "pipelines": {"p": {"params": params, "steps": made}}}
@@ -309,7 +309,7 @@ ANYTHING = st.one_of(SIGNS, PIECES, st.text(max_size=12))
 
 
 @given(text=ANYTHING, place=st.sampled_from(sorted(PLACES)))
-@settings(QUICK, max_examples=600)
+@settings(QUICK, max_examples=400)
 @example(text="a[b/c]d", place="input")
 @example(text="[[]", place="input")
 @example(text="a[]/*", place="input")

@@ -57,12 +57,12 @@ def chain(number: int, backwards: bool = False) -> str:
     )
 
 
-def test_a_matrix_of_20_000() -> None:
-    project = read(pairs(20_000))
-    assert len(project.steps) == 40_000
-    last = project.steps["p.fit[i=19999]"]
-    assert last.producers == ("p.clean[i=19999]",)
-    assert [each.sources[0].location.text for each in last.inputs] == ["build/clean-19999.csv"] * 2
+def test_a_matrix_of_10_000() -> None:
+    project = read(pairs(10_000))
+    assert len(project.steps) == 20_000
+    last = project.steps["p.fit[i=9999]"]
+    assert last.producers == ("p.clean[i=9999]",)
+    assert [each.sources[0].location.text for each in last.inputs] == ["build/clean-9999.csv"] * 2
 
 
 def test_one_to_one_references_cost_the_same_for_each_step() -> None:

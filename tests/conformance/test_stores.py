@@ -25,7 +25,7 @@ from mlmake.stores.remote import RemoteDrive
 from mlmake.stores.sftp import SftpDrive
 from mlmake.stores.store import DriveStore
 from mlmake.stores.voice import Voice
-from servers import S3Server, SshServer, s3_server, ssh_server
+from servers import S3Server, SshServer, ssh_server
 
 PART = 1000
 """Files larger than this come in ranges: small, so that a test's large file is small."""
@@ -83,12 +83,6 @@ class Rig:
 
 def data_of(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +231,7 @@ def test_a_version_says_what_it_is(rig: Rig) -> None:
 
 
 def test_many_files_are_one_listing(rig: Rig) -> None:
-    count = 1100  # more than a page of S3
+    count = S3Server.PAGE + 10
     source = rig.file(b"x")
     rig.store.put_many([Send(source=source, key=f"many/{number % 7}/{number:04}") for number in range(count)])
     entries = rig.shaky.list("many")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, docker_engine, tcp_engine
+from engines import Engine, base_image, tcp_engine
 from mlmake.engine.inside import logged
 from mlmake.errors import UsageError
 from mlmake.executors.base import Setting
@@ -38,13 +38,6 @@ image = "{image}"
 [environments.own]
 dockerfile = "image/Dockerfile"
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
 
 
 @pytest.fixture(scope="module")

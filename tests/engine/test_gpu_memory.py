@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hosts import Door, door
+from hosts import Door
 from mlmake.state.database import connect
 from mlmake.state.runs import Runs
 from mlmake.transports.agent.gauge import used
@@ -18,12 +17,6 @@ SMI = """#!/bin/sh
 echo asked >> {folder}/.asked
 printf '0, GPU-5b1c-77, 4096\\n1, GPU-5b1c-78, 100\\n2, GPU-9, 300\\n3, GPU-10, [N/A]\\n'
 """
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
 
 
 def test_what_nvidia_smi_tells() -> None:
@@ -37,11 +30,12 @@ def test_what_nvidia_smi_tells() -> None:
 def test_memory_of_gpus_is_remembered_here_and_on_a_host(
     project: Folder, box: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in (tmp_path / "bin", box.folder / "bin"):
-        folder.mkdir(exist_ok=True)
+    for folder in (tmp_path / "bin", tmp_path / "there/bin"):
+        folder.mkdir(parents=True)
         (folder / "nvidia-smi").write_text(SMI.format(folder=folder))
         (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    box.rc(f"PATH={tmp_path}/there/bin:$PATH")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")  # mlmake may use only these
     project.head = f"[compute.local]\ncpus = 4\ngpus = 2\n[compute.box]\n{box.table(tmp_path / 'root')}\ngpus = 2\n"
     seen = "until [ $(wc -l < {}/bin/.asked) -ge 2 ]; do sleep 0.05; done"  # so what was said first is known
@@ -50,7 +44,7 @@ def test_memory_of_gpus_is_remembered_here_and_on_a_host(
         command = "{seen.format(tmp_path)}; echo $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"
         resources = {{ gpus = 2 }}
         [there]
-        command = "{seen.format(box.folder)}; echo $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"
+        command = "{seen.format(tmp_path / "there")}; echo $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"
         resources = {{ gpus = 1 }}
         compute = "box"
         [without]

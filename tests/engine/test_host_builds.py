@@ -9,42 +9,19 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hosts import Door, door
+from hosts import Door
 from mlmake.model.events import Noticed, StepRetried, StepStarted
 from mlmake.transports.agent import guard
 from projects import Folder, kill, until
 from servers import free_port
 
 FOREVER = "while :; do sleep 0.05; done"
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """The host's folder, of one test."""
-    root = tmp_path / "host-root"
-    yield root
-    for pid in guard.marked(f"{root}/jobs/"):
-        kill(pid)
-
-
-@pytest.fixture
-def far(project: Folder, box: Door, root: Path) -> Folder:
-    """A project with a target `box`."""
-    project.head = f"[compute.box]\n{box.table(root, cpus=4)}\n"
-    return project
 
 
 def jobs(root: Path) -> list[str]:

@@ -17,33 +17,22 @@ from hosts import Door, door
 from mlmake.model.events import EnvironmentBuilding, StepStarted
 from mlmake.services.hosts import clean
 from mlmake.transports.agent import guard
-from projects import Built, Folder, kill, until
+from projects import Built, Folder, until
 from servers import free_port
 from wheels import PYTHON, uv, wheel, wheel_name
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        made.rc("export UV_HTTP_RETRIES=0")
-        yield made
+@pytest.fixture
+def box(box: Door) -> Door:
+    box.rc("export UV_HTTP_RETRIES=0")
+    return box
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """The host's folder, of one test."""
-    root = tmp_path / "host-root"
-    yield root
-    for pid in guard.marked(f"{root}/jobs/"):
-        kill(pid)
-
-
-@pytest.fixture
-def far(project: Folder, box: Door, root: Path) -> Folder:
+def far(far: Folder) -> Folder:
     """A project with a target `box`, and wheels of the package `tiny`."""
-    project.head = f"[compute.box]\n{box.table(root, cpus=4)}\n"
-    project.write({f"pkgs/{wheel_name('tiny', version)}": wheel("tiny", version) for version in ("1.0", "1.1")})
-    return project
+    far.write({f"pkgs/{wheel_name('tiny', version)}": wheel("tiny", version) for version in ("1.0", "1.1")})
+    return far
 
 
 def environment(*lines: str) -> str:

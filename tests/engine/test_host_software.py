@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from hosts import Door, door
+from hosts import Door
 from projects import Folder
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
 
 
 def test_another_python_on_a_host_makes_its_steps_stale(project: Folder, box: Door, tmp_path: Path) -> None:

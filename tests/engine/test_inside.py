@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hosts import Door, door
+from hosts import Door
 from mlmake import inside
 from mlmake.model.run import Outcome, StepRun
 from mlmake.state.database import connect
 from mlmake.state.runs import Runs
-from mlmake.transports.agent import guard
-from projects import Folder, kill
+from projects import Folder
 from wheels import PYTHON
 
 SCRIPT = """
@@ -38,20 +36,6 @@ STEPS = """
     inputs = { few = "few/*.txt" }
     outputs = { x = "build/x" }
 """
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "host-root"
-    yield root
-    for pid in guard.marked(f"{root}/jobs/"):
-        kill(pid)
 
 
 @pytest.fixture

@@ -89,12 +89,6 @@ def team(tmp_path: Path) -> Iterator[Team]:
         clone.close()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
 @pytest.fixture
 def own_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """A server that a test may hold up or end."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hosts import Door, door
+from hosts import Door
 from mlmake.home import Home
 from mlmake.model.job import Entry
 from mlmake.state.database import connect
@@ -49,26 +48,14 @@ LOCAL = """
 """
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The host's folder, of one test."""
-    return tmp_path / "host-root"
-
-
-@pytest.fixture
-def far(project: Folder, box: Door, root: Path) -> Folder:
+def far(far: Folder) -> Folder:
     """A project with a host that keeps what is not needed here, after its first build."""
-    project.head = f'[compute.box]\n{box.table(root, cpus=4)}\nfetch = "needed"\n'
-    project.write({"data/raw.csv": "a\nb\n"})
-    project.steps(PIPELINE)
-    assert project.build().done == ["make", "fit"]
-    return project
+    far.head += 'fetch = "needed"\n'
+    far.write({"data/raw.csv": "a\nb\n"})
+    far.steps(PIPELINE)
+    assert far.build().done == ["make", "fit"]
+    return far
 
 
 def there(project: Folder) -> list[str]:

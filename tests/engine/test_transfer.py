@@ -15,15 +15,9 @@ from typing import Any
 import pytest
 
 from projects import Folder, until
-from servers import HOST, Answer, S3Server, s3_server, ssh_server, web_server
+from servers import HOST, Answer, S3Server, ssh_server, web_server
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @dataclass
@@ -274,10 +268,10 @@ def test_a_copy_inside_a_store_passes_no_bytes(project: Folder, lake: Lake, wire
 
 @pytest.mark.parametrize("target", ["raw/", "pond://out/"])
 def test_a_killed_transfer_goes_on(project: Folder, lake: Lake, wire: Wire, target: str) -> None:
-    files = {f"{number:03}": os.urandom(300_000) for number in range(150)}
+    files = {f"{number:03}": os.urandom(60_000) for number in range(150)}
     lake.write(at("lake://in/", files))
     transfer(project, "lake://in/", target)
-    wire.limit = 2 * 25_000_000 if "://" in target else 25_000_000  # more than a batch of 64, less than all 45 MB
+    wire.limit = 10_000_000 if "://" in target else 5_000_000  # more than a batch of 64, less than two
     building = project.start()
     until(lambda: wire.passed >= wire.limit)
     (job,) = [each for each in project.processes() if "mlmake.services.transfer" in each.cmdline()]
@@ -287,7 +281,7 @@ def test_a_killed_transfer_goes_on(project: Folder, lake: Lake, wire: Wire, targ
     until(lambda: not project.processes())
     wire.free()
     assert not project.has("raw")
-    assert moves(project) == "86 of 150 files, 24.6 MiB"
+    assert moves(project) == "86 of 150 files, 4.9 MiB"
     assert (lake.read(target) if "://" in target else below(project.root / target)) == files
     assert not os.listdir(project.home.transfers)
 
@@ -322,12 +316,12 @@ def test_a_busy_store_is_asked_again(project: Folder, lake: Lake, wire: Wire) ->
 
 @pytest.mark.parametrize("target", ["raw/", "pond://out/"])
 def test_a_file_that_is_replaced_meanwhile_is_taken_again(project: Folder, lake: Lake, wire: Wire, target: str) -> None:
-    lake.write({"lake://in/big": os.urandom(64 << 20), "lake://in/small": b"small"})
+    lake.write({"lake://in/big": os.urandom(40 << 20), "lake://in/small": b"small"})
     transfer(project, "lake://in/", target)
-    wire.limit = 20 << 20
+    wire.limit = 12 << 20
     building = project.start()
     until(lambda: wire.passed >= wire.limit)
-    new = os.urandom(20 << 20)
+    new = os.urandom(8 << 20)
     lake.write({"lake://in/big": new})
     wire.free()
     assert building.wait() == 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, docker_engine
+from engines import Engine, base_image
 from mlmake.environments.context import Context, Entry, Ignored, Sort
 from mlmake.state.hashing import hash_file
 
@@ -56,13 +56,6 @@ def names(folder: Path) -> list[str]:
     entries = Context.look(str(folder / "Dockerfile")).entries
     kept = [entry.path for entry in entries if entry.sort is not Sort.FOLDER]
     return sorted(set(kept) - {"Dockerfile", ".dockerignore"})
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
 
 
 @pytest.mark.parametrize("ignore", IGNORES)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, clients, docker_engine
+from engines import Engine, base_image, clients
 from mlmake.environments.context import Context
 from mlmake.environments.images import Recipe, build_argv, built, fact, id_argv, present, pull_argv, pulled
 from mlmake.errors import SoftwareError, SoftwareUnavailable
@@ -19,13 +19,6 @@ from mlmake.state.hashing import hash_file
 from registries import registry
 
 Speak = Callable[[Mapping[str, str]], Run]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
 
 
 class Docker:

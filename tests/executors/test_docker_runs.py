@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Engine, base_image, clients, docker_engine
+from engines import Engine, base_image, clients
 from mlmake.executors.containers import (
     Container,
     End,
@@ -37,13 +37,6 @@ PATIENCE = 60
 OWNER = os.getuid() or 1000
 """Whom the files belong to: the engine makes root of the test's own user too easy."""
 EATER = "x = []\nwhile True: x.append(bytearray(1 << 20))"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        base_image(engine)
-        yield engine
 
 
 @dataclass(frozen=True)

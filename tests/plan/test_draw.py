@@ -368,13 +368,13 @@ def test_refuses_what_is_no_graph(draw: Callable[[Graph], str]) -> None:
 @pytest.mark.parametrize("draw", FORMATS.values(), ids=FORMATS)
 def test_large(draw: Callable[[Graph], str]) -> None:
     """Chains need no recursion, and a hub costs no bend for every step on every layer."""
-    long = [f"s{i} s{i + 1}" for i in range(5000)]
+    long = [f"s{i} s{i + 1}" for i in range(2000)]
     started = time.monotonic()
     for drawn in (
         graph(*long),
-        graph(*long, *(f"config s{i}" for i in range(5000)), *(f"s{i} report" for i in range(5000))),
-        expanded(500),
-        graph(nodes=[Node(name=str(i)) for i in range(1000)]),
+        graph(*long, *(f"config s{i}" for i in range(2000)), *(f"s{i} report" for i in range(2000))),
+        expanded(200),
+        graph(nodes=[Node(name=str(i)) for i in range(500)]),
     ):
         assert draw(drawn)
     assert time.monotonic() - started < 30, "seconds on any machine, not minutes"
@@ -394,7 +394,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=graphs(), seed=st.integers(0, 9))
 def test_any_graph(drawn: Graph, seed: int) -> None:
     check(drawn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engines import base_image, docker_engine
+from engines import Engine, base_image
 from projects import Folder
 from watching import watching
 from wheels import PYTHON, wheel, wheel_name
@@ -35,26 +35,25 @@ def test_a_list_of_requirements_and_those_that_it_names(project: Folder) -> None
         assert project.read("one.txt") == "1.1\n"
 
 
-def test_a_dockerfile_and_its_context(project: Folder, tmp_path: Path) -> None:
-    with docker_engine() as engine:
-        project.write({"image/Dockerfile": f"FROM {base_image(engine)}\nCOPY word /word\n", "image/word": "one\n"})
-        project.steps(f"""
-            [compute.box]
-            kind = "docker"
-            root = "{tmp_path / "root"}"
-            host = "{engine.host}"
-            [environments.own]
-            dockerfile = "image/Dockerfile"
-            [one]
-            command = "cat /word > {{outputs.o}}"
-            outputs = {{ o = "one.txt" }}
-            compute = "box"
-            environment = "own"
-        """)
-        with watching(project) as watch:
-            assert project.read("one.txt") == "one\n"
-            watch.started()
-            project.write({"image/word": "two\n"})
-            watch.until_built(2)
-            assert watch.started() == ["one"]
-            assert project.read("one.txt") == "two\n"
+def test_a_dockerfile_and_its_context(project: Folder, engine: Engine, tmp_path: Path) -> None:
+    project.write({"image/Dockerfile": f"FROM {base_image(engine)}\nCOPY word /word\n", "image/word": "one\n"})
+    project.steps(f"""
+        [compute.box]
+        kind = "docker"
+        root = "{tmp_path / "root"}"
+        host = "{engine.host}"
+        [environments.own]
+        dockerfile = "image/Dockerfile"
+        [one]
+        command = "cat /word > {{outputs.o}}"
+        outputs = {{ o = "one.txt" }}
+        compute = "box"
+        environment = "own"
+    """)
+    with watching(project) as watch:
+        assert project.read("one.txt") == "one\n"
+        watch.started()
+        project.write({"image/word": "two\n"})
+        watch.until_built(2)
+        assert watch.started() == ["one"]
+        assert project.read("one.txt") == "two\n"

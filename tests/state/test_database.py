@@ -336,7 +336,7 @@ def test_flipped_bits_give_an_error_or_a_rerun_but_never_a_crash_or_all_anew(bui
     assert set(built.states().values()) == {"fresh"}
     chance = random.Random(7)
     told = 0
-    for _ in range(600):
+    for _ in range(200):
         content = bytearray(good)
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         for left in ("-wal", "-shm"):
@@ -357,7 +357,7 @@ def test_flipped_bits_in_what_is_shown_give_an_error_and_no_crash(built: Folder)
     settled(path)
     good = path.read_bytes()
     chance = random.Random(3)
-    for _ in range(300):
+    for _ in range(150):
         content = bytearray(good)
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         for left in ("-wal", "-shm"):

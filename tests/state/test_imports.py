@@ -598,7 +598,7 @@ def project_files(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(project_files(IMPORT, st.just("")))
 def test_any_closure_is_what_python_runs(files: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -608,7 +608,7 @@ def test_any_closure_is_what_python_runs(files: dict[str, str]) -> None:
 
 
 # A star import brings names along that hide submodules, so there only one direction can hold.
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     project_files(
         st.one_of(IMPORT, STAR),

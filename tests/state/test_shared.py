@@ -7,7 +7,7 @@ import json
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from mlmake.stores.patience import EAGER
 from mlmake.stores.remote import RemoteDrive
 from mlmake.stores.store import DriveStore
 from mlmake.stores.voice import Voice
-from servers import S3Server, s3_server
+from servers import S3Server
 
 KEY = "ab" * 32
 OTHER = "cd" * 32
@@ -93,12 +93,6 @@ class Side:
     def incoming(self) -> list[str]:
         folder = Path(self.objects.folder) / "incoming"
         return [path.name for path in folder.iterdir()] if folder.exists() else []
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 def s3_drive(request: pytest.FixtureRequest) -> Drive:

@@ -14,7 +14,7 @@ from mlmake.stores.base import Store
 from mlmake.stores.opening import open_store
 from mlmake.stores.patience import EAGER
 from mlmake.stores.version import entry_of
-from servers import Answer, S3Server, WebServer, s3_server, web_server
+from servers import Answer, S3Server, WebServer, web_server
 
 SECRET = "s3cr3t-v4lue"
 BODY = b"0123456789"
@@ -24,12 +24,6 @@ WELL = Answer(200, BODY, {"ETag": '"e781e9c7b7a1d5e3e4a5b7d6e8c9d0f1"', "Accept-
 @pytest.fixture
 def web() -> Iterator[WebServer]:
     with web_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
         yield server
 
 
@@ -137,12 +131,12 @@ def test_no_such_bucket(s3: S3Server, tmp_path: Path) -> None:
 
 def test_parts_of_a_real_upload(s3: S3Server, tmp_path: Path) -> None:
     """More than one part of the driver's, whose etag is no md5."""
-    data = bytes(range(256)) * (4096 * 101)
+    data = bytes(range(256)) * (4096 * 51)
     source = tmp_path / "a.bin"
     source.write_bytes(data)
     store = open_store("lake", s3.bucket(), s3.options, {}, patience=EAGER)
     entry = store.put(str(source), "a.bin")
-    assert entry.size == len(data) and entry.version.endswith("-3")
+    assert entry.size == len(data) and entry.version.endswith("-2")
     store.get("a.bin", str(tmp_path / "b.bin"), entry=entry)
     assert (tmp_path / "b.bin").read_bytes() == data
     store.copy("a.bin", "c.bin")

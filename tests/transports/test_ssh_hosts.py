@@ -18,25 +18,13 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from hosts import Door, Site, door, pythons
+from hosts import Door, Site, pythons
 from mlmake.errors import HostError, HostUnavailable
 from mlmake.model.job import Job
+from mlmake.transports import lasting
 from mlmake.transports.ssh import Ssh
 from projects import until
 from servers import HOST, Proxy, free_port, proxy
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with door(tmp_path_factory.mktemp("sshd")) as made:
-        yield made
-
-
-@pytest.fixture
-def box(shared: Door) -> Iterator[Door]:
-    """A door whose login shell does nothing of its own."""
-    yield shared
-    shared.rc("")
 
 
 @pytest.fixture
@@ -67,10 +55,10 @@ def refusal(site: Site, **more: Any) -> HostError:
 class Scene:
     """One job with all that can travel, whose bytes are counted and cut at some place."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, size: int) -> None:
         self.site = site
         dice = random.Random(7)
-        self.large = dice.randbytes(5 << 20)
+        self.large = dice.randbytes(size)
         files = [site.cargo(f"in/{n}", dice.randbytes(2000)) for n in range(20)]
         self.files = [*files, site.cargo("large", self.large)]
         self.count = 0
@@ -110,14 +98,22 @@ PLACES = 6
 """Places of a cut in each of the parts below."""
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardly a pause before a broken conversation is begun again."""
+    monkeypatch.setattr(lasting, "_FIRST_PAUSE", 0.02)
+
+
 @pytest.mark.parametrize("part", ["the beginning", "all of it"])
+@pytest.mark.usefixtures("hasty")
 def test_the_line_is_cut_anywhere(site: Site, line: Proxy, part: str) -> None:
     """The first 40 kB hold keys, login, agent and the first questions; contents, log and outputs are megabytes."""
-    scene = Scene(site)
+    is_whole = part == "all of it"
+    scene = Scene(site, 5 << 20 if is_whole else 200_000)
     scene.play()
     total = line.up + line.down
-    assert total > 15 << 20
-    end = 40_000 if part == "the beginning" else total
+    assert total > (15 << 20 if is_whole else 400_000)
+    end = total if is_whole else 40_000
     dice = random.Random(end)
     for number in range(PLACES):
         scene.clear()
@@ -129,6 +125,7 @@ def test_the_line_is_cut_anywhere(site: Site, line: Proxy, part: str) -> None:
     assert site.left() == []
 
 
+@pytest.mark.usefixtures("hasty")
 def test_the_line_is_cut_again_and_again(site: Site, line: Proxy) -> None:
     """Each time a bit further: what had come is not sent again, or it would never end."""
     content = random.Random(8).randbytes(60 << 20)
@@ -159,8 +156,9 @@ def test_the_line_is_cut_again_and_again(site: Site, line: Proxy) -> None:
     assert (site.tree(job) / "out/large").read_bytes() == content
 
 
-@pytest.mark.parametrize("size", [64 << 20])
-def test_a_cut_transfer_goes_on_where_it_broke(site: Site, line: Proxy, size: int) -> None:
+@pytest.mark.usefixtures("hasty")
+def test_a_cut_transfer_goes_on_where_it_broke(site: Site, line: Proxy) -> None:
+    size = 40 << 20
     content = random.Random(9).randbytes(size)
     there = site.cargo("large", content)
     executor = site.executor
@@ -407,9 +405,10 @@ def test_one_login_serves_all(site: Site, box: Door) -> None:
     assert (box.folder / "sshd.log").read_text().count("Accepted publickey") == before + 1
 
 
-def test_no_process_and_no_socket_stays_behind(site: Site, box: Door) -> None:
+def test_no_process_and_no_socket_stays_behind(site: Site) -> None:
+    before = psutil.Process().children(recursive=True)
     site.run(site.job("true"))
-    mine = [each for each in psutil.Process().children(recursive=True) if each.pid != box.server.process.pid]
+    mine = [each for each in psutil.Process().children(recursive=True) if each not in before]
     assert len(mine) >= 2
     assert isinstance(site.transport, Ssh)
     folder = Path(site.transport._folder())
