@@ -1,4 +1,5 @@
-"""Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), and a web server that does as it is told.
+"""Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), MLflow's, and a web server that does as it
+is told.
 
 Each is a process (or thread) of its own on a free port, and is ended by its id. A fixture:
 
@@ -77,6 +78,39 @@ def s3_server() -> Iterator[S3Server]:
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", "0"]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)) as process:
         yield S3Server(f"http://{HOST}:{_port_said(process)}")
+
+
+_MLFLOW = """
+import sys
+from mlflow.server import app
+app.run(sys.argv[1], 0, threaded=True)
+"""
+"""MLflow's server without the program around it, which starts another server and runs jobs that want pandas."""
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """The address of an MLflow server that keeps what it is told in `folder`, and hands artifacts on."""
+    try:
+        import flask_cors  # noqa: F401
+        import graphene  # noqa: F401
+        import mlflow  # noqa: F401
+        import sqlalchemy  # noqa: F401
+    except ImportError as error:
+        lack(f"the extra `test` is not installed: {error}")
+    own = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{folder}/artifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-c", _MLFLOW, HOST]
+    process = subprocess.Popen(
+        command, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with ended(process):
+        yield f"http://{HOST}:{_port_said(process)}"
 
 
 def _port_said(process: subprocess.Popen[str]) -> int:

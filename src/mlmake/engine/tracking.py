@@ -60,7 +60,7 @@ class Server:
 
     def said(self, error: BaseException) -> str:
         """An error in words that do not hold the address, in which a password may stand."""
-        words = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+        words = str(error) or type(error).__name__
         return words.replace(self.address, "…").partition("\n")[0][:_LONGEST_WORDS]
 
 
@@ -149,6 +149,8 @@ class Tracking:
         while isinstance(ending := self._endings.get(), _Ending):
             self._send(ending)
         unsent, self._unsent = self._unsent, []
+        if self._parent:
+            self._down_until = 0.0  # it was there once: it is asked a last time
         for each in unsent:
             self._send(each)
         self._is_ended = self._tried(partial(self._close, ending)) is not None
@@ -226,22 +228,13 @@ class Tracking:
 
     def _note(self, error: Exception) -> None:
         """Note a trouble once."""
-        root = _root(error)
-        is_away = isinstance(root, OSError) and not root.filename
+        is_away = isinstance(error, ConnectionError)
         if is_away:
             self._down_until = time.monotonic() + _PAUSE
         problem = "it cannot be reached" if is_away else "it does not take all"
         if problem not in self._problems:
             self._problems.add(problem)
-            said = self._server.said(root)
-            self._notes.put(f"{self._server.shown}: {problem} ({said}); the build goes on")
-
-
-def _root(error: BaseException) -> BaseException:
-    """What it all began with: MLflow wraps what the system says many times."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error
+            self._notes.put(f"{self._server.shown}: {problem} ({self._server.said(error)}); the build goes on")
 
 
 def server_of(project: Project, told: Mapping[str, str], sink: Sink) -> Server | None:

@@ -43,7 +43,8 @@ class Tracker(Protocol):
 
     1. Nothing is asked of the server, nor loaded, before the first call.
     2. Every call may come from any thread, and gives up on a server that does not answer within a minute.
-    3. A call that cannot be done raises whatever error the server's own client raises.
+    3. A call raises ConnectionError where the server cannot be reached and may be later, and whatever error its client
+       raises where it does not take what it is told.
     4. `log` may be called again for the same run, also by others: what is said of it already stays.
     """
 

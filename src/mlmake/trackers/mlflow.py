@@ -6,8 +6,8 @@ import os
 import posixpath
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from logging import ERROR, getLogger
@@ -43,10 +43,10 @@ class MlflowTracker:
 
     def begin(self, opening: Opening) -> str:
         """Make a run; its id."""
-        client = self._client()
         tags = {**_tags(opening.tags), **({_PARENT: opening.parent} if opening.parent else {})}
-        run = client.create_run(self._experiment, _ms(opening.started), tags, run_name=opening.name)
-        return str(run.info.run_id)
+        with self._asked() as client:
+            run = client.create_run(self._experiment, _ms(opening.started), tags, run_name=opening.name)
+            return str(run.info.run_id)
 
     def variables(self, run: str) -> Mapping[str, str]:
         """What MLflow reads in a process that logs by itself."""
@@ -58,31 +58,41 @@ class MlflowTracker:
 
     def log(self, run: str, content: Content) -> None:
         """Say something of a run. What the run's own process has said of a parameter stays: MLflow changes none."""
-        client, entities = self._client(), import_module("mlflow.entities")
-        there = client.get_run(run).data.params if content.params else {}
-        params = {_name(name): value[:_LONGEST_PARAM] for name, value in content.params.items()}
-        for some in _parts([(name, value) for name, value in params.items() if name not in there], _MOST_WORDS):
-            client.log_batch(run, params=[entities.Param(*each) for each in some])
-        for points in _parts(content.points, _MOST_POINTS):
-            client.log_batch(run, metrics=[entities.Metric(*_metric(each)) for each in points])
-        for some in _parts(list(_tags(content.tags).items()), _MOST_WORDS):
-            client.log_batch(run, tags=[entities.RunTag(*each) for each in some])
-        for name, path in content.files.items():
-            client.log_artifact(run, path, posixpath.dirname(name) or None)
+        with self._asked() as client:
+            there = client.get_run(run).data.params if content.params else {}
+            for batch in _batches(content, there):
+                client.log_batch(run, **batch)
+            for name, path in content.files.items():
+                client.log_artifact(run, path, posixpath.dirname(name) or None)
 
     def end(self, run: str, outcome: Outcome, ended: float) -> None:
         """Say how a run ended, and when."""
-        self._client().set_terminated(run, _STATUS[outcome], _ms(ended))
+        with self._asked() as client:
+            client.set_terminated(run, _STATUS[outcome], _ms(ended))
 
     def left(self, tag: str, value: str) -> Mapping[str, Mapping[str, str]]:
         """Runs with this tag that were never ended: id -> tags."""
         asked = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
-        found = self._client().search_runs([self._experiment], asked)
-        return {run.info.run_id: dict(run.data.tags) for run in found}
+        with self._asked() as client:
+            found = client.search_runs([self._experiment], asked)
+            return {run.info.run_id: dict(run.data.tags) for run in found}
 
     def move(self, run: str, parent: str) -> None:
         """Make a run a part of another."""
-        self._client().set_tag(run, _PARENT, parent)
+        with self._asked() as client:
+            client.set_tag(run, _PARENT, parent)
+
+    @contextmanager
+    def _asked(self) -> Iterator[Any]:
+        """The client, whose errors are ConnectionError where the server cannot be reached."""
+        try:
+            yield self._client()
+        except Exception as error:
+            known = import_module("requests.exceptions")
+            chain = list(_chain(error))
+            if any(isinstance(each, known.ConnectionError | known.Timeout | known.RetryError) for each in chain):
+                raise ConnectionError(_words(chain[-1])) from error
+            raise
 
     def _client(self) -> Any:
         with self._lock:
@@ -115,6 +125,31 @@ def _loaded() -> Any:
     known.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
     getLogger("urllib3.connectionpool").setLevel(ERROR)
     return module
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from: what the system says is wrapped many times."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _words(error: BaseException) -> str:
+    inner = next((each for each in error.args if isinstance(each, OSError)), error)
+    return (inner.strerror if isinstance(inner, OSError) else "") or str(inner)
+
+
+def _batches(content: Content, there: Collection[str]) -> Iterator[dict[str, list[Any]]]:
+    """What goes to the server in one call; parameters that are `there` do not."""
+    entities = import_module("mlflow.entities")
+    params = {_name(name): value[:_LONGEST_PARAM] for name, value in content.params.items()}
+    for some in _parts([each for each in params.items() if each[0] not in there], _MOST_WORDS):
+        yield {"params": [entities.Param(*each) for each in some]}
+    for points in _parts(content.points, _MOST_POINTS):
+        yield {"metrics": [entities.Metric(*_metric(each)) for each in points]}
+    for some in _parts(list(_tags(content.tags).items()), _MOST_WORDS):
+        yield {"tags": [entities.RunTag(*each) for each in some]}
 
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:
