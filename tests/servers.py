@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,10 @@ app.run(sys.argv[1], 0, threaded=True)
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """The address of an MLflow server that keeps what it is told in `folder`, and hands artifacts on."""
-    try:
-        import flask_cors  # noqa: F401
-        import graphene  # noqa: F401
-        import mlflow  # noqa: F401
-        import sqlalchemy  # noqa: F401
-    except ImportError as error:
-        lack(f"the extra `test` is not installed: {error}")
+    if missing := [
+        name for name in ("mlflow", "flask_cors", "graphene", "alembic", "sqlalchemy") if not find_spec(name)
+    ]:
+        lack(f"the extra `test` is not installed: {', '.join(missing)}")
     own = {
         "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",

@@ -226,9 +226,8 @@ def test_on_a_host_and_a_build_that_was_killed(tracked: Folder, mlflow: str, tmp
             """
         )
         killed = tracked.start()
-        first = until(
-            lambda: next((run for run in seen(mlflow, name).values() if "experiment" in _told(run)), None), "the job"
-        )
+        until(lambda: any("experiment" in _told(run) for run in seen(mlflow, name).values()), "the job")
+        first = seen(mlflow, name)["run 1"]
         kill(killed.pid)
         killed.wait()
         gate.unlink()
