@@ -127,6 +127,7 @@ def _tables() -> Iterator[str]:
     yield _table(2, tables.ProjectTable)
     yield _DATASTORES
     yield _table(2, tables.CacheTable)
+    yield _table(2, tables.TrackingTable)
     yield _table(2, tables.EnvironmentTable)
     yield _COMPUTE
     yield _keys(tables.OffersTable)

@@ -24,7 +24,7 @@ from engines import Engine, base_image, docker_engine
 from hosts import Door, door
 from mlmake.transports.agent import guard
 from projects import Folder
-from servers import Lake, S3Server, s3_server
+from servers import Lake, S3Server, mlflow_server, s3_server
 from workspaces import end_all
 
 
@@ -90,6 +90,13 @@ def s3() -> Iterator[S3Server]:
     """A server of S3."""
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
 
 
 @pytest.fixture

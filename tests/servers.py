@@ -1,4 +1,5 @@
-"""Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), and a web server that does as it is told.
+"""Real servers on this machine's loopback: S3 (moto's), SSH (OpenSSH's), MLflow's, and a web server that does as it
+is told.
 
 Each is a process (or thread) of its own on a free port, and is ended by its id. Tests have what all share from the
 fixtures `s3` and `box`, and start one of their own where they hold it up or end it. Where a program is absent the test
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,36 @@ def s3_server() -> Iterator[S3Server]:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     ) as process:
         yield S3Server(f"http://{HOST}:{_port_said(process)}")
+
+
+_MLFLOW = """
+import sys
+from mlflow.server import app
+app.run(sys.argv[1], 0, threaded=True)
+"""
+"""MLflow's server without the program around it, which starts another server and runs jobs that want pandas."""
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """The address of an MLflow server that keeps what it is told in `folder`, and hands artifacts on."""
+    if missing := [
+        name for name in ("mlflow", "flask_cors", "graphene", "alembic", "sqlalchemy") if not find_spec(name)
+    ]:
+        lack(f"the extra `test` is not installed: {', '.join(missing)}")
+    own = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{folder}/artifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-c", _MLFLOW, HOST]
+    process = subprocess.Popen(
+        command, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with ended(process):
+        yield f"http://{HOST}:{_port_said(process)}"
 
 
 def _port_said(process: subprocess.Popen[str]) -> int:

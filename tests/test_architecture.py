@@ -14,7 +14,7 @@ LAYERS = {
     **dict.fromkeys(("__init__", "errors", "home", "inside"), 0),
     **dict.fromkeys(("registry", "model"), 1),
     **dict.fromkeys(("transports",), 2),
-    **dict.fromkeys(("stores", "environments", "kinds", "executors"), 3),
+    **dict.fromkeys(("stores", "environments", "kinds", "executors", "trackers"), 3),
     **dict.fromkeys(("config", "state"), 4),
     "plan": 5,
     "engine": 6,
@@ -23,7 +23,7 @@ LAYERS = {
     **dict.fromkeys(("core", "data", "exceptions", "pipeline", "train"), 8),
     **dict.fromkeys(("cli", "__main__"), 9),
 }
-APART = {"stores", "kinds", "environments", "executors"}
+APART = {"stores", "kinds", "environments", "executors", "trackers"}
 LAZY = {
     "errors.py": {"difflib"},
     "config/load.py": {"mlmake.config.triggers"},
@@ -34,6 +34,7 @@ LAZY = {
         "mlmake.engine.jobs",
         "mlmake.engine.sharing",
         "mlmake.engine.staying",
+        "mlmake.engine.tracking",
         "mlmake.state.upkeep",
     },
     "registry.py": {"importlib.metadata"},
@@ -41,7 +42,7 @@ LAZY = {
     "state/snapshot.py": {"glob"},
 }
 """Imports inside functions beside those of the command line: what they load costs time that a no-op must not pay."""
-HEAVY = {"doit", "rich", "fsspec", "paramiko", "docker", "watchdog"}
+HEAVY = {"doit", "mlflow", "rich", "fsspec", "paramiko", "docker", "watchdog"}
 NOWHERE = {"utils", "helpers", "common", "manager", "misc"}
 
 

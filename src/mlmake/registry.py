@@ -98,3 +98,6 @@ DRIVES = Registry(
     },
 )
 """By the scheme of a URL; `fsspec` opens every scheme that has no line here."""
+
+TRACKERS = Registry("tracker", "", {"mlflow": "mlmake.trackers.mlflow:MlflowTracker"})
+"""By the key of `[tracking]`."""

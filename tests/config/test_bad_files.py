@@ -61,7 +61,7 @@ def alone(content: str | bytes) -> str:
         ("x = 'a\0b'", "line 1, column 7: Found invalid character '\\x00'"),
         (
             "x = '\ud7ff\U0010ffff'",
-            "unknown key 'x'; known: project, datastores, cache, environments, compute, pipelines",
+            "unknown key 'x'; known: project, datastores, cache, tracking, environments, compute, pipelines",
         ),
     ],
 )

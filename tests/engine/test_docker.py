@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -401,3 +402,24 @@ def test_no_way_to_an_engine(boxed: Folder, engine: Engine) -> None:
     boxed.steps('[a]\ncommand = "true"\ncompute = "box"\nenvironment = "deb"')
     with pytest.raises(UsageError, match=r"compute\.box\.host: mlmake knows no way to an engine at 'fd://3'"):
         boxed.build()
+
+
+def test_a_step_finds_its_run_of_mlflow(boxed: Folder, mlflow: str, tmp_path: Path) -> None:
+    boxed.head = f'[project]\nname = "boxed"\n[tracking]\nmlflow = "{mlflow}"\n{boxed.head}'
+    boxed.steps(
+        """
+        [where]
+        command = "echo $(echo -n $MLFLOW_TRACKING_URI | md5sum) $MLFLOW_RUN_ID > {outputs.x}"
+        outputs = { x = "x" }
+        compute = "box"
+        environment = "deb"
+        """
+    )
+    assert boxed.build().done == ["where"]
+    from mlflow import MlflowClient
+
+    address, _, run = boxed.read("x").split()
+    assert address == hashlib.md5(mlflow.encode()).hexdigest()
+    found = MlflowClient(mlflow).get_run(run)
+    assert (found.info.run_name, found.info.status) == ("where", "FINISHED")
+    assert mlflow.encode() not in b"".join(each.read_bytes() for each in tmp_path.glob("root/**/*") if each.is_file())

@@ -16,7 +16,7 @@ from mlmake.config.check import check_params
 from mlmake.config.environments import check_environment
 from mlmake.config.expand import expand
 from mlmake.config.override import override
-from mlmake.config.places import NAME, NAME_RULE, SCHEMES, datastore, shared_store
+from mlmake.config.places import NAME, NAME_RULE, SCHEMES, check_address, datastore, shared_store
 from mlmake.config.problems import Problems, Wrong, at, below, show
 from mlmake.config.scope import Declared
 from mlmake.errors import ConfigError, MlmakeError, Problem, UsageError, nearest
@@ -30,7 +30,7 @@ from mlmake.registry import KINDS
 
 T = TypeVar("T")
 _BY_KEY = {"script": "python", "command": "command"}
-_SECTIONS = ["project", "datastores", "cache", "environments", "compute", "pipelines"]
+_SECTIONS = ["project", "datastores", "cache", "tracking", "environments", "compute", "pipelines"]
 _COMMON = tuple(keys_of(tables.StepTable))
 _BASES = ("python", "conda", "image", "dockerfile")
 _FIRST_STEP = "a step is a table [pipelines.NAME.steps.NAME]"
@@ -126,6 +126,7 @@ class _Reader:
         head = self._build(self._section("project"), tables.ProjectTable, "project") or tables.ProjectTable()
         stores = self.stores = self._each("datastores", self._datastore)
         cache = self._cache(self._section("cache"), stores)
+        tracking = self._tracking(self._section("tracking"))
         environments = self._each("environments", self._environment)
         computes = self._each("compute", self._compute)
         pipelines = self._each("pipelines", self._pipeline)
@@ -137,6 +138,7 @@ class _Reader:
             default=head.default,
             datastores=stores,
             cache=cache,
+            tracking=tracking,
             environments=environments,
             computes=computes,
         )
@@ -218,6 +220,16 @@ class _Reader:
             options=options,
             mode=table.mode,
         )
+
+    def _tracking(self, value: Mapping[str, Any]) -> Mapping[str, str]:
+        table = self._build(value, tables.TrackingTable, "tracking") or tables.TrackingTable()
+        told = {name: address for name in keys_of(tables.TrackingTable) if (address := getattr(table, name))}
+        for name, address in told.items():
+            try:
+                check_address(address)
+            except Wrong as wrong:
+                self.problems.tell(at("tracking", name), wrong.what, wrong.near)
+        return told
 
     def _environment(self, name: str, value: Any, where: str) -> Environment:
         table = self._build(value, tables.EnvironmentTable, where)

@@ -56,12 +56,23 @@ def locate(text: str, root: str, stores: Mapping[str, Datastore], globs: bool = 
 
 def _check_secret(url: re.Match[str]) -> None:
     """A password in a URL would be written into the state and shown. Raises Wrong, without showing it."""
-    user, at, _ = url["rest"].partition("/")[0].rpartition("@")
-    if at and ":" in user:
+    if _has_password(url):
         raise Wrong(
             f"a {url['name']}:// URL holds a password, which would be written and shown: declare a datastore with "
             "the password as an option, filled by ${env:NAME}"
         )
+
+
+def check_address(address: str) -> None:
+    """The same for a server that is no datastore. Raises Wrong."""
+    url = _URL.fullmatch(address)
+    if url and _has_password(url):
+        raise Wrong("the address holds a password, which would be written and shown: fill the address by ${env:NAME}")
+
+
+def _has_password(url: re.Match[str]) -> bool:
+    user, at, _ = url["rest"].partition("/")[0].rpartition("@")
+    return bool(at) and ":" in user
 
 
 def datastore(name: str, url: str, options: Mapping[str, object]) -> Datastore:

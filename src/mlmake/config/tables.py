@@ -83,6 +83,13 @@ class CacheTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackingTable:
+    """`[tracking]`: servers that are told of runs as well; see how-to/mlflow."""
+
+    mlflow: str = setting("An MLflow tracking server: `http://127.0.0.1:5000`, or `${env:MLFLOW_TRACKING_URI}`.", "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OffersTable:
     """Keys that every compute target knows."""
 

@@ -47,6 +47,10 @@ from mlmake.model.reason import Reason
 from mlmake.model.run import Outcome
 from mlmake.model.step import Step
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlmake.engine.tracking import Tracking
+
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _POLL = 0.5
@@ -64,8 +68,10 @@ class Jobs:
         slots: Slots,
         sink: Sink,
         sharing: Sharing | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
         self._sharing = sharing
+        self._tracking = tracking
         self._project = project
         self._home = Home(project.root)
         self._ledger = ledger
@@ -87,7 +93,7 @@ class Jobs:
         gathering = Gathering(ledger, self._targets, self._home, self._apart)
         self._preparing = Preparing(ledger, sharing, self._equipping, gathering, self._apart, sink, *to)
         self._settling = Settling(
-            project, ledger, sharing, self._apart, sink, self._resting.append, self._preparing.fetch
+            project, ledger, sharing, tracking, self._apart, sink, self._resting.append, self._preparing.fetch
         )
         self._settling.is_attached = self.is_attached
         self._watchers = Watchers(self._handles, self._ended, self._apart.fail)
@@ -126,6 +132,8 @@ class Jobs:
         self._end_overdue()
         if self._sharing:
             self._sharing.tell(self._sink)
+        if self._tracking:
+            self._tracking.tell(self._sink)
         return self._settling.take()
 
     def drop_queued(self) -> None:
@@ -238,10 +246,13 @@ class Jobs:
         except OSError as error:
             self._submitted(attempt, job, Submitted("", refusal(job, error)))
             return
-        if target.is_here:
-            self._submitted(attempt, job, submitted(target, job))
+        submit = partial(submitted, target, job)
+        if self._tracking:
+            submit = partial(submit, joined=partial(self._tracking.joined, step, attempt.step_run))
+        if target.is_here and not self._tracking:
+            self._submitted(attempt, job, submit())
         else:
-            self._apart.do(partial(submitted, target, job), partial(self._submitted, attempt, job), is_slow=True)
+            self._apart.do(submit, partial(self._submitted, attempt, job), is_slow=True)
 
     def _equipped(self, queued: Queued, target: Target, lease: Lease, made: Made) -> None:
         """Go on with a step when its software is there; what that is, is one of its facts."""

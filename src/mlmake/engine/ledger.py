@@ -55,9 +55,10 @@ class Lookup(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What there is to tell of a step that was settled: facts that were edited while it ran, metrics that could not
-    be read, and the action that is new in the cache."""
+    """What there is to tell of a step that was settled: what is remembered of its run, facts that were edited while it
+    ran, metrics that could not be read, and the action that is new in the cache."""
 
+    done: StepRun
     edited: tuple[str, ...]
     unreadable: tuple[str, ...]
     action: Action | None
@@ -298,7 +299,7 @@ class Ledger:
             action = self._put_action(done, contents, seconds, restored)
             self._save_memo()
         stage.finish()
-        return Settled(edited, unreadable, action)
+        return Settled(done, edited, unreadable, action)
 
     def _note_away(self, stage: Stage) -> None:
         self._elsewhere.drop(output.location.path for output in stage.step.outputs)

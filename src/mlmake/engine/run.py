@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlmake.engine.checks import check_inputs, check_not_inside, check_room, check_supported, project_token
 from mlmake.engine.ledger import Ledger
@@ -36,6 +36,7 @@ from mlmake.state.stamps import CLOCK_STEP
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mlmake.engine.sharing import Sharing
+    from mlmake.engine.tracking import Server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,7 +244,9 @@ def _run(
 
     home = Home(project.root)
     snapshot.forget(snapshot.folder_of(project.root))
-    number = _begin(ledger, connection, request, plan)
+    server = _server(project, request, sink)
+    begun = _begin(ledger, connection, request, plan)
+    number = begun.number
     token = f"{project_token(home)}{uuid.uuid4().hex}"
     setting = Setting(
         token=token,
@@ -255,7 +258,8 @@ def _run(
         told=request.told,
     )
     with _sharing(ledger) as sharing:
-        jobs = Jobs(project, number, ledger, setting, slots, sink, sharing)
+        tracking = server.begin(project, begun, request.told) if server else None
+        jobs = Jobs(project, number, ledger, setting, slots, sink, sharing, tracking)
         runner = dodo.runner(plan.may_run, ledger, jobs, sink, plan.forced, plan.seconds, request.keep_going, recall)
         if recall:
             recall.attach(jobs.nudge)
@@ -264,6 +268,9 @@ def _run(
                 dodo.run(runner)
                 if sharing:
                     sharing.finish(sink, lambda: bool(runner.stopped))
+                if tracking:
+                    outcome = _outcome(bool(runner.stopped), runner.outcomes[Outcome.FAILED] + blocked + runner.blocked)
+                    tracking.finish(outcome, sink, lambda: bool(runner.stopped))
             finally:
                 jobs.close()
         outcomes = runner.outcomes
@@ -281,6 +288,15 @@ def _run(
         )
         _end(ledger, connection, number, summary)
     return summary
+
+
+def _server(project: Project, request: Request, sink: Sink) -> Server | None:
+    """The tracking server, if there is one. Raises UsageError."""
+    if not project.tracking:
+        return None
+    from mlmake.engine.tracking import server_of
+
+    return server_of(project, request.told, sink)
 
 
 def _push_owed(ledger: Ledger, sink: Sink) -> None:
@@ -306,7 +322,7 @@ def _sharing(ledger: Ledger) -> Iterator[Sharing | None]:
             ledger.pushed(sharing.pushed())
 
 
-def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, plan: _Plan) -> int:
+def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, plan: _Plan) -> Run:
     run = Run(
         number=0,
         outcome=Outcome.RUNNING,
@@ -317,14 +333,17 @@ def _begin(ledger: Ledger, connection: sqlite3.Connection, request: Request, pla
         steps=len(plan.steps) + plan.others,
     )
     with transaction(connection):
-        return ledger.runs.begin(run)
+        return replace(run, number=ledger.runs.begin(run))
 
 
 def _end(ledger: Ledger, connection: sqlite3.Connection, number: int, summary: Summary) -> None:
-    outcome = Outcome.DONE
-    if summary.interrupted:
-        outcome = Outcome.CANCELLED
-    elif summary.failed or summary.blocked:
-        outcome = Outcome.FAILED
+    outcome = _outcome(summary.interrupted, summary.failed + summary.blocked)
     with transaction(connection):
         ledger.runs.end(number, outcome, time.time(), (summary.ran, summary.fresh, summary.restored, summary.failed))
+
+
+def _outcome(is_interrupted: bool, bad: int) -> Outcome:
+    """How a build ended; `bad` is how many steps failed or could not run."""
+    if is_interrupted:
+        return Outcome.CANCELLED
+    return Outcome.FAILED if bad else Outcome.DONE

@@ -28,6 +28,10 @@ from mlmake.model.project import Project
 from mlmake.model.run import Outcome, StepRun
 from mlmake.model.step import Step
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlmake.engine.tracking import Tracking
+
 
 class Settling:
     """The end of attempts.
@@ -46,6 +50,7 @@ class Settling:
         project: Project,
         ledger: Ledger,
         sharing: Sharing | None,
+        tracking: Tracking | None,
         apart: Apart,
         sink: Sink,
         again: Callable[[Queued], None],
@@ -54,6 +59,7 @@ class Settling:
         self._project = project
         self._ledger = ledger
         self._sharing = sharing
+        self._tracking = tracking
         self._apart = apart
         self._sink = sink
         self._again = again
@@ -113,7 +119,7 @@ class Settling:
             self._sharing.give(settled.action)
         if contents.problem:
             self._tell_not_kept(attempt.step, contents.problem)
-        self._tell_end(attempt.step_run, attempt.step, Outcome.RESTORED if attempt.restored else Outcome.DONE, "")
+        self._tell_end(settled.done, attempt.step)
 
     def _tell_not_kept(self, step: Step, problem: str) -> None:
         """The build stands without its cache; that it has a trouble is told once."""
@@ -131,6 +137,9 @@ class Settling:
             return
         message = discarded(attempt, message)
         delay = pause_after(queued.number)
+        if self._tracking:
+            ended = replace(attempt.step_run, outcome=Outcome.FAILED, ended=time.time(), message=message)
+            self._tracking.end(attempt.step, ended, is_last=False)
         self._sink(StepRetried(attempt.step.id, queued.number, message, delay))
         self._again(replace(queued, number=queued.number + 1, not_before=time.monotonic() + delay))
 
@@ -144,13 +153,16 @@ class Settling:
 
     def end_badly(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
         """Remember and tell that a step has no result."""
-        self._ledger.failed(replace(step_run, outcome=outcome, ended=time.time(), message=message))
-        self._tell_end(step_run, step, outcome, message)
+        ended = replace(step_run, outcome=outcome, ended=time.time(), message=message)
+        self._ledger.failed(ended)
+        self._tell_end(ended, step)
 
-    def _tell_end(self, step_run: StepRun, step: Step, outcome: Outcome, message: str) -> None:
-        seconds = time.time() - step_run.started
-        self._sink(StepFinished(step.id, outcome, seconds, step_run.attempt, message, step_run.log))
-        self.results.append(Result(step, outcome))
+    def _tell_end(self, ended: StepRun, step: Step) -> None:
+        seconds = time.time() - ended.started
+        self._sink(StepFinished(step.id, ended.outcome, seconds, ended.attempt, ended.message, ended.log))
+        if self._tracking:
+            self._tracking.end(step, ended)
+        self.results.append(Result(step, ended.outcome))
 
     def _not_restored(self, attempt: Attempt, problem: str) -> None:
         """Say what was wrong with the cache, take what is damaged out of it, and run the step."""

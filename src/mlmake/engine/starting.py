@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -156,10 +156,10 @@ def job_name(root: str, step: str, facts: Mapping[str, str]) -> str:
     return key_of_facts({**facts, "mlmake project": project, "mlmake step": step})[:40]
 
 
-def submitted(target: Target, job: Job) -> Submitted:
-    """Hand a job to its target; for any thread."""
+def submitted(target: Target, job: Job, joined: Callable[[Job], Job] = lambda job: job) -> Submitted:
+    """Hand a job to its target, as `joined` makes it in the last moment; for any thread."""
     try:
-        return Submitted(target.executor.submit(job))
+        return Submitted(target.executor.submit(joined(job)))
     except LostContent as error:
         return Submitted("", f"{error.message} ({error.hint})", is_gone=True)
     except HostError as error:

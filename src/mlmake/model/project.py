@@ -69,6 +69,7 @@ class Project:
         default: what a bare `mlmake` builds; "" means everything.
         steps: every step by id, each after all that come before it.
         owners: output path -> id of the step that makes it.
+        tracking: kind of tracking server -> its address, with `${env:NAME}` unfilled.
     """
 
     root: str
@@ -81,6 +82,7 @@ class Project:
     cache: CachePolicy = field(default_factory=CachePolicy)
     steps: Mapping[str, Step] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
+    tracking: Mapping[str, str] = field(default_factory=dict)
 
     def members(self, target: str) -> tuple[str, ...]:
         """The targets behind a name: of a pool all in it, else itself."""

@@ -70,7 +70,7 @@ class Draft:
         declared["project"] = {"name": self.workspace.name, "default": name}
         for section in _TABLES:
             declared[section] = {**self._used(section, pipeline), **declared.get(section, {})}
-        order = ("project", "cache", *_TABLES, "pipelines")
+        order = ("project", "cache", "tracking", *_TABLES, "pipelines")
         return {section: declared[section] for section in order if declared.get(section)}
 
     def shared_outputs(self, pipeline: str) -> dict[str, tuple[str, str]]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _STORE = Registry("store", "", {"drive": "mlmake.stores.store:DriveStore"})
 """Loaded on use: a build with nothing to fetch pays for none of it."""
 
-_FILLED = re.compile(r"\$\{env:(?P<name>[^}]*)\}")
+FILLED = re.compile(r"\$\{env:(?P<name>[^}]*)\}")
+"""Where a variable of the environment is filled in."""
 _SECRET = re.compile(r"secret|password|passphrase|token|credential|account_key|connection_string|sas", re.IGNORECASE)
 
 
@@ -50,7 +51,7 @@ def open_store(
 def _fill(value: Any, key: str, environ: Mapping[str, str], voice: Voice) -> Any:
     """A value with its variables filled in, also in lists and tables. Raises StoreError."""
     if isinstance(value, str):
-        return _FILLED.sub(lambda match: _value(match["name"], key, environ, voice), value)
+        return FILLED.sub(lambda match: _value(match["name"], key, environ, voice), value)
     if isinstance(value, Mapping):
         return {name: _fill(each, f"{key}.{name}", environ, voice) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -68,10 +69,10 @@ def _value(name: str, key: str, environ: Mapping[str, str], voice: Voice) -> str
 def _secrets(url: str, options: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[str]:
     """Every value that must not be shown: what comes from the environment, and what its key calls a secret."""
     for key, text in (("url", url), *_texts("", options)):
-        for match in _FILLED.finditer(text):
+        for match in FILLED.finditer(text):
             if match["name"] in environ:
                 yield environ[match["name"]]
-        if _SECRET.search(key) and not _FILLED.search(text):
+        if _SECRET.search(key) and not FILLED.search(text):
             yield text
 
 

@@ -1,0 +1,1 @@
+"""Trackers: servers that are told of runs as well; one module each."""
