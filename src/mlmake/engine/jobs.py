@@ -209,10 +209,8 @@ class Jobs:
     def _start_somewhere(self, queued: Queued) -> bool:
         """Start a step on one of its targets that has room."""
         asked = queued.step.spec.resources
-        targets = self._targets.of(queued.step)
-        left = self._nearness.left_on(queued.step, targets)
-        targets = [left] if left and not left.slots.lacks(asked) else targets
-        with_room = [target for target in targets if target.slots.has_room(asked)]
+        candidates = self._nearness.candidates(queued.step, self._targets.of(queued.step))
+        with_room = [target for target in candidates if target.slots.has_room(asked)]
         for target in self._nearness.ordered(queued.step, with_room):
             lease = target.slots.take(asked)
             if lease is not None:

@@ -44,6 +44,11 @@ class Nearness:
         nearest = iter(sorted((target for target in targets if not target.is_here), key=lacking))
         return [target if target.is_here else next(nearest) for target in targets]
 
+    def candidates(self, step: Step, targets: Sequence[Target]) -> Sequence[Target]:
+        """The targets that a step may start on: the one alone that has its job, if there is such a one."""
+        left = self.left_on(step, targets)
+        return [left] if left and not left.slots.lacks(step.spec.resources) else targets
+
     def left_on(self, step: Step, targets: Sequence[Target]) -> Target | None:
         """The one of several targets where an mlmake that is gone has left a step's job, as far as is known here."""
         if len(targets) < 2:

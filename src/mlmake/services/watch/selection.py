@@ -88,7 +88,7 @@ class Selection:
     def pointless(self) -> list[str]:
         """Steps that read what has changed since they were judged, other than by a build, and all after them.
 
-        So do steps that pipelines.toml says otherwise by now, or not any more. For another thread than that of the build.
+        So do steps that pipelines.toml says otherwise by now, or not at all. For another thread than that of the build.
         """
         standing, post = self._standing, self.post
         if standing is None or post.look.head is not standing.table.head:
