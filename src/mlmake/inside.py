@@ -194,18 +194,24 @@ class Table:
         extension = self._options.pop("extension", "")
         self.paths = [file for path in paths for file in _files(path, extension)]
         self._partition = self._options.pop("partition_format", "")
+        self._has_path = self._options.pop("include_path", False)
+        self._skip, self._take = self._options.pop("skip", 0), self._options.pop("take", None)
 
     def to_pandas_dataframe(self) -> Any:
         """All files, one after the other, as one frame of pandas."""
         pandas = cast("Any", __import__("pandas"))
         frames = [self._frame(pandas, path) for path in self.paths]
-        return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
+        frame = frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
+        if not self._skip and self._take is None:
+            return frame
+        return frame[self._skip :][: self._take].reset_index(drop=True)
 
     def _frame(self, pandas: Any, path: str) -> Any:
         frame = getattr(pandas, self._reader_of(path))(path, **self._options)
+        frame = frame.assign(Path=path) if self._has_path else frame
+        frame = frame.assign(**partition(path, self._partition)) if self._partition else frame
         frame = frame if self._keep is None else frame[self._keep]
-        frame = frame if self._drop is None else frame.drop(columns=self._drop)
-        return frame.assign(**partition(path, self._partition)) if self._partition else frame
+        return frame if self._drop is None else frame.drop(columns=self._drop)
 
     def _reader_of(self, path: str) -> str:
         by_name = {".parquet": "parquet", ".jsonl": "json_lines"}.get(os.path.splitext(path)[1], "delimited")

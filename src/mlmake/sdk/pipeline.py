@@ -222,9 +222,12 @@ class Pipeline:
 
     def _check_producers(self) -> None:
         makers: dict[Made, PipelineStep] = {}
+        shared: dict[str, Made] = {}
         for step in self.steps:
             for made in step.outputs:
                 other = makers.setdefault(made, step)
+                if (name := made.pipeline_output_name) and shared.setdefault(name, made) is not made:
+                    raise WrongValue(f"two outputs of the pipeline are named {name!r}: rename one")
                 if other is not step:
                     raise WrongValue(
                         f"output {made.name} of step {step.name} is already an output of step {other.name}"

@@ -11,6 +11,8 @@ from mlmake.model.template import meant, placeholders
 
 PORT = re.compile(r"[A-Za-z0-9_]+")
 EXPERIMENT = re.compile(r"[a-zA-Z0-9][\w-]{0,254}")
+VARIABLE = "$AZUREML_DATAREFERENCE_"
+"""Before the name of an input or output in a text that names it: an argument such as `f"--to={output}"`."""
 _NO_NAME = re.compile(r"[^\w-]+")
 _BRACES = re.compile(r"\{(\w+\.[^{}\s]+)\}")
 

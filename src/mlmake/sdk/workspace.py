@@ -34,8 +34,7 @@ class Workspace(WorkspaceFolder):
 
     def set_default_datastore(self, name: str) -> None:
         """Make another datastore the default. Raises UnknownName."""
-        self.datastores[name]
-        self.register("setting", "default datastore", {"name": name}, is_new=False)
+        self.datastores[name].set_as_default()
 
     @property
     def compute_targets(self) -> dict[str, ComputeTarget]:
