@@ -23,7 +23,7 @@ def print_submitted(place: Place, experiment: str, last: int, *, json_: bool, cs
     with place.state() as connection:
         submissions = Submissions(connection)
         found, known = submissions.all(experiment)[:last], submissions.experiments()
-        rows = compared(found, submissions, Runs(connection))
+        rows = compared(place.home, found, submissions, Runs(connection))
     if not rows:
         near = nearest(experiment, known)
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeAlias
 
-from mlmake import inside
+from mlmake import table
 from mlmake.errors import NotYetError, UnknownName, WrongValue
 from mlmake.sdk import reading
 from mlmake.sdk.datastore import DataPath, DataReference, Datastore, text_of
@@ -78,7 +78,7 @@ class AnyDataset:
     @property
     def partition_keys(self) -> list[str]:
         """The names in its `partition_format`."""
-        return inside.partition_keys(self.how.get("partition_format", ""))
+        return table.partition_keys(self.how.get("partition_format", ""))
 
     def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """What its files' paths say, each once. Raises WrongValue for a path of another form."""
@@ -87,7 +87,7 @@ class AnyDataset:
             return []
         try:
             with self._opened() as files:
-                told = [inside.partition(file, self.how["partition_format"]) for file in files.full_names]
+                told = [table.partition(file, self.how["partition_format"]) for file in files.full_names]
         except ValueError as error:
             raise WrongValue(str(error)) from None
         found = {tuple(each[name] for name in names): None for each in told}
@@ -146,7 +146,7 @@ class TabularDataset(AnyDataset):
         with self._opened() as files, TemporaryDirectory() as folder:
             paths = files.paths
             paths = files.bring(folder, overwrite=True) if paths is None else paths
-            return inside.Table(paths, how.pop("format", ""), how).to_pandas_dataframe()
+            return table.Table(paths, how.pop("format", ""), how).to_pandas_dataframe()
 
     def keep_columns(self, columns: str | Sequence[str], validate: bool = False) -> TabularDataset:
         """Without all other columns."""

@@ -1,4 +1,4 @@
-"""How tables are read: words that count for a step, and that it is handed; `inside.Table` goes by them."""
+"""How tables are read: words that count for a step, and that it is handed; `mlmake.table` goes by them."""
 
 from __future__ import annotations
 

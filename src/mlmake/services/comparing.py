@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlmake import inside
 from mlmake.config.params import leaves
 from mlmake.errors import UsageError, nearest
+from mlmake.home import Home
 from mlmake.model.data import Scalar, Value
 from mlmake.model.submission import Submission
+from mlmake.services.submitted.place import Place
 from mlmake.state.runs import Runs
 from mlmake.state.submissions import Submissions
 
@@ -31,9 +34,9 @@ class Compared:
         return self.metrics.get(column, self.params.get(column))
 
 
-def compared(found: Iterable[Submission], submissions: Submissions, runs: Runs) -> list[Compared]:
-    """Submissions with their parameters and metrics. Raises StateError."""
-    every = [(each, _metrics(each, submissions, runs)) for each in found]
+def compared(home: Home, found: Iterable[Submission], submissions: Submissions, runs: Runs) -> list[Compared]:
+    """Submissions with their parameters and metrics, their own and those of their steps. Raises StateError."""
+    every = [(each, {**_metrics(each, submissions, runs), **_own(home, each)}) for each in found]
     of_steps = {key for _, metrics in every for key in metrics}
     count = Counter(name for _, name in of_steps)
     return [
@@ -82,6 +85,11 @@ def _metrics(submission: Submission, submissions: Submissions, runs: Runs) -> di
         past = runs.of(step.run, step.step) if step.run is not None else None
         found.update(((name, metric), value) for metric, value in _scalars(past.metrics if past else {}))
     return found
+
+
+def _own(home: Home, submission: Submission) -> dict[tuple[str, str], Scalar]:
+    logged = inside.metrics(inside.entries(Place(home, submission.id).kept))
+    return {("run", metric): value for metric, value in _scalars(logged)}
 
 
 def _scalars(values: Mapping[str, Value]) -> Iterable[tuple[str, Scalar]]:
