@@ -103,6 +103,10 @@ class AmlCompute(ComputeTarget):
         return Provisioned()
 
 
+class DataFactoryCompute(AmlCompute):
+    """What moves data; here, this machine does."""
+
+
 class RemoteCompute(ComputeTarget):
     """A machine over SSH."""
 

@@ -96,6 +96,13 @@ class DockerSection:
         self.base_dockerfile: str | None = None
 
 
+class DockerConfiguration:
+    """Whether a script runs in a container: here its compute target says so, and this counts for nothing."""
+
+    def __init__(self, use_docker: bool = False, **ignored: object) -> None:
+        self.use_docker = use_docker
+
+
 class Environment:
     """An environment. Its variables are handed to steps, and are facts."""
 
