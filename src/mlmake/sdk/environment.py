@@ -204,6 +204,7 @@ class Environment:
 
     def _own_table(self, workspace: WorkspaceFolder, kind: str) -> dict[str, Any] | None:
         if self._table is not None:
+            self._check_untouched()
             files = ("conda", "dockerfile", "requirements")
             return {key: _inside(workspace, value) if key in files else value for key, value in self._table.items()}
         if kind == "docker" and self.docker.base_dockerfile:
@@ -217,6 +218,13 @@ class Environment:
         if not wanted.conda:
             return {"python": wanted.python or _PYTHON, "packages": wanted.pip}
         return {"conda": self._conda_file(workspace)}
+
+    def _check_untouched(self) -> None:
+        """Raise WrongValue for packages that were put beside the file or image that it was made from."""
+        more = [*self.python.conda_dependencies.pip, *self.python.conda_dependencies.conda]
+        if more:
+            said = ", ".join(map(str, (self._table or {}).values()))
+            raise WrongValue(f"environment {self.name!r} is made from {said}: put {', '.join(more)} there")
 
     def _image_with_packages(self, workspace: WorkspaceFolder, wanted: CondaDependencies) -> dict[str, Any]:
         """Packages of pip go on top of the image. Raises NotYetError for those of conda."""

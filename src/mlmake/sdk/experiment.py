@@ -95,7 +95,9 @@ class Experiment(ExperimentName):
         if isinstance(config, ScriptRunConfig):
             step = _step_of(config)
             pipeline = Pipeline(self.workspace, [step], name=table_name(step.name))
-            return ScriptRun(self, pipeline.handed_over(self, replace(asked, kind="script"), given, tags or {}))
+            script = ScriptRun(self, pipeline.handed_over(self, replace(asked, kind="script"), given, tags or {}))
+            print(f"Submitted run {script.id}")
+            return script
         if not isinstance(config, Pipeline):
             raise WrongValue(f"a Pipeline or a ScriptRunConfig can be submitted, not a {type(config).__name__}")
         run = PipelineRun(self, config.handed_over(self, asked, given, tags or {}))

@@ -50,9 +50,7 @@ class Pipeline:
         name: str | None = None,
         **kwargs: object,
     ) -> None:
-        for keyword in kwargs:
-            if keyword not in _KEYWORDS:
-                raise WrongValue(f"parameter {keyword} is not recognized for Pipeline")
+        _check_known(kwargs)
         self.workspace = workspace
         self.name = name
         self.description = description or ""
@@ -103,8 +101,11 @@ class Pipeline:
             force=bool(regenerate_outputs),
             properties={"azureml.pipelinerunparent": parent_run_id} if parent_run_id else {},
         )
+        _check_known(kwargs)
         experiment = ExperimentName(self.workspace, experiment_name)
-        return PipelineRun(experiment, self.handed_over(experiment, asked, pipeline_parameters or {}, tags or {}))
+        run = PipelineRun(experiment, self.handed_over(experiment, asked, pipeline_parameters or {}, tags or {}))
+        print(f"Submitted PipelineRun {run.id}")
+        return run
 
     def handed_over(
         self,
@@ -235,3 +236,9 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"Pipeline({[step.name for step in self.steps]})"
+
+
+def _check_known(given: Mapping[str, object]) -> None:
+    for keyword in given:
+        if keyword not in _KEYWORDS:
+            raise WrongValue(f"parameter {keyword} is not recognized for Pipeline")
