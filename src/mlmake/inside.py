@@ -187,7 +187,7 @@ class Run:
             return
         raise SystemExit(words)
 
-    def child_run(self, name: str | None = None, *args: Any, **kwargs: Any) -> Any:
+    def child_run(self, *args: Any, **kwargs: Any) -> Any:
         """A run has no runs of its own but steps. Raises NotImplementedError."""
         raise NotImplementedError("log to this run, under names of their own; or make them steps of the pipeline")
 

@@ -10,9 +10,11 @@ from typing import Any, overload
 
 from mlmake.errors import WrongValue
 from mlmake.model.submission import Asked
+from mlmake.sdk.datastore import DataReference
 from mlmake.sdk.environment import ScriptRunConfig
+from mlmake.sdk.estimator import Estimator
 from mlmake.sdk.folder import ExperimentName, WorkspaceFolder
-from mlmake.sdk.interactive import InteractiveRun
+from mlmake.sdk.interactive import PARENT, InteractiveRun
 from mlmake.sdk.pipeline import Pipeline
 from mlmake.sdk.runs import PipelineRun, ScriptRun, run_of
 from mlmake.sdk.started import has
@@ -75,10 +77,12 @@ class Experiment(ExperimentName):
     def submit(self, config: Pipeline, tags: Mapping[str, str] | None = None, **kwargs: Any) -> PipelineRun: ...
 
     @overload
-    def submit(self, config: ScriptRunConfig, tags: Mapping[str, str] | None = None, **kwargs: Any) -> ScriptRun: ...
+    def submit(
+        self, config: ScriptRunConfig | Estimator, tags: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> ScriptRun: ...
 
     def submit(self, config: Any, tags: Mapping[str, str] | None = None, **kwargs: Any) -> Any:
-        """Hand a `Pipeline`, or a `ScriptRunConfig`, over to a build that goes on by itself; returns at once.
+        """Hand a `Pipeline`, a `ScriptRunConfig` or an `Estimator` over to a build that goes on by itself; returns at once.
 
         For a pipeline: `pipeline_parameters` are values by name, `continue_on_step_failure` goes on with what does not
         depend on a step that failed, `regenerate_outputs` runs every step even if it is fresh.
@@ -92,7 +96,8 @@ class Experiment(ExperimentName):
             properties={"azureml.pipelinerunparent": parent} if (parent := options["parent_run_id"]) else {},
         )
         given = options["pipeline_parameters"] or {}
-        if isinstance(config, ScriptRunConfig):
+        if isinstance(config, ScriptRunConfig | Estimator):
+            config = config.as_script() if isinstance(config, Estimator) else config
             step = _step_of(config)
             pipeline = Pipeline(self.workspace, [step], name=table_name(step.name))
             script = ScriptRun(self, pipeline.handed_over(self, replace(asked, kind="script"), given, tags or {}))
@@ -116,9 +121,11 @@ class Experiment(ExperimentName):
             found = submissions.all(self.name)
         for each in found:
             run = run_of(self, each)
+            if PARENT in each.asked.properties:
+                continue  # it comes with the run that it is a part of
             if has(each.tags, tags) and has(each.asked.properties, properties) and type in (None, run.type):
                 yield run
-                yield from run.get_children() if include_children else ()
+                yield from run.get_children(recursive=True) if include_children else ()
 
     def _keep(self, **about: object) -> None:
         entry = self.workspace.entry("experiment", self.name)
@@ -141,6 +148,7 @@ def _step_of(config: ScriptRunConfig) -> PythonScriptStep | CommandStep:
         return PythonScriptStep(
             config.script,
             arguments=config.arguments,
+            inputs=[each for each in config.arguments if isinstance(each, DataReference)],
             runconfig=config,
             source_directory=config.source_directory,
             allow_reuse=False,

@@ -79,14 +79,17 @@ def submit(
         return _known(submissions, place.id)
 
 
-def start_here(home: Home, experiment: str, tags: Mapping[str, str | None]) -> tuple[str, int]:
+def start_here(
+    home: Home, experiment: str, tags: Mapping[str, str | None], properties: Mapping[str, str]
+) -> tuple[str, int]:
     """Note a run that this process is; its id, and the lock that says that it goes on, for `end_here`."""
     place = Place(home, str(uuid.uuid4()))
     os.makedirs(place.folder)
     handle = place.take()
     assert handle is not None, "nobody else knows of it"
+    asked = Asked(kind=HERE, properties=properties)
     with opened(home) as submissions:
-        submissions.add(Submission(id=place.id, experiment=experiment, asked=Asked(kind=HERE), tags=tags), ())
+        submissions.add(Submission(id=place.id, experiment=experiment, asked=asked, tags=tags), ())
         submissions.begin(place.id)
     return place.id, handle
 
