@@ -22,6 +22,7 @@ from mlmake.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
 LOG = "log.jsonl"
 FILES = "files"
@@ -67,7 +68,7 @@ class Run:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -82,7 +82,7 @@ class Experiment(ExperimentName):
     ) -> ScriptRun: ...
 
     def submit(self, config: Any, tags: Mapping[str, str] | None = None, **kwargs: Any) -> Any:
-        """Hand a `Pipeline`, a `ScriptRunConfig` or an `Estimator` over to a build that goes on by itself; returns at once.
+        """Hand a `Pipeline`, `ScriptRunConfig` or `Estimator` over to a build that goes on by itself; returns at once.
 
         For a pipeline: `pipeline_parameters` are values by name, `continue_on_step_failure` goes on with what does not
         depend on a step that failed, `regenerate_outputs` runs every step even if it is fresh.

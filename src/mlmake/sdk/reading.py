@@ -48,8 +48,8 @@ def told(
 
 
 def kept(how: How, columns: str | Sequence[str]) -> dict[str, Any]:
-    """Without all other columns."""
-    return {**how, "keep": _names(columns)}
+    """Without all other columns, those among them that were to be dropped."""
+    return {**{key: value for key, value in how.items() if key != "drop"}, "keep": _names(columns)}
 
 
 def dropped(how: How, columns: str | Sequence[str]) -> dict[str, Any]:
