@@ -104,7 +104,9 @@ class Experiment(ExperimentName):
             print(f"Submitted run {script.id}")
             return script
         if not isinstance(config, Pipeline):
-            raise WrongValue(f"a Pipeline or a ScriptRunConfig can be submitted, not a {type(config).__name__}")
+            raise WrongValue(
+                f"a Pipeline, ScriptRunConfig or Estimator can be submitted, not a {type(config).__name__}"
+            )
         run = PipelineRun(self, config.handed_over(self, asked, given, tags or {}))
         print(f"Submitted PipelineRun {run.id}")
         return run
