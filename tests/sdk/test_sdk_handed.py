@@ -98,7 +98,8 @@ def test_arguments(place: Folder) -> None:
     ]
     assert words(done(Experiment(ws, "e").submit(Pipeline(ws, steps))), "later") == [f"{at}/fitted"]
     steps[2] = PythonScriptStep("src/show.py", name="salted", version="2")
-    again = done(Experiment(ws, "e").submit(Pipeline(ws, steps)))
+    with pytest.warns(UserWarning, match="no 'colour'"), pytest.deprecated_call():
+        again = done(Experiment(ws, "e").submit(Pipeline(ws, steps), pipeline_params={}, colour=1))
     assert {step.name: step.is_reused for step in again.get_steps()} == {"later": True, "never": False, "salted": False}
     assert str(again.explain()["salted"]).startswith("ran: version")
     with pytest.raises(ValueError, match="parameter chosen is a FileDataset"):

@@ -66,6 +66,9 @@ def test_what_steps_and_their_run_keep(place: Folder, capsys: pytest.CaptureFixt
     assert (step.type, step.status, step.get_details()["target"]) == ("azureml.StepRun", "Finished", "local")
     assert list(step.get_children()) == []
     assert Model(ws, "inner").tags == {"t": "1"}
+    for tags in (["t"], [["t", "1"]], {"t": "1"}):
+        assert [each.name for each in Model.list(ws, tags=tags)] == ["inner"]
+    assert Model.list(ws, tags=[("t", "2")]) == Model.list(ws, tags=["u"]) == []
     for path, kept in (("outputs/net", "weights"), ("outputs", "net/weights"), ("outputs/net/weights", "")):
         assert Path(step.register_model("net", path).path, kept).read_text() == "w"
     with pytest.raises(UnknownName, match="keeps no file 'outputs/lost'"):

@@ -41,6 +41,14 @@ def shared(ws: Workspace) -> Pipeline:
     return Pipeline(ws, [copy(PipelineData(name, pipeline_output_name="z")) for name in "ab"])
 
 
+def within(ws: Workspace) -> object:
+    made = Environment("w")
+    made.python.conda_dependencies = CondaDependencies(conda_dependencies_file_path="join.py")
+    assert made.table(ws, "local") == {"conda": "join.py"}
+    made.python.conda_dependencies.add_pip_package("z")
+    return made.table(ws, "local")
+
+
 def beside(ws: Workspace) -> object:
     made = Environment.from_docker_image("i", "deb:1")
     made.python.conda_dependencies.add_pip_package("z")
@@ -58,6 +66,7 @@ def conda(ws: Workspace) -> object:
     [
         (shared, ValueError, "two outputs of the pipeline are named 'z'"),
         (beside, ValueError, "environment 'i' is made from deb:1: put z there"),
+        (within, ValueError, "environment 'w' is made from join.py: put z there"),
         (conda, NotYetError, "packages of conda in an image"),
         (lambda ws: Environment.from_docker_image("i", "deb:1", pip_requirements="r.txt"), NotYetError, "on top of an"),
         (lambda ws: Environment.from_dockerfile("i", "D", conda_specification="e.yml"), NotYetError, "on top of an"),

@@ -33,6 +33,11 @@ class ComputeTarget:
         """Its kind: local, ssh, docker, pool."""
         return str(self._table.get("kind", "local"))
 
+    @property
+    def provisioning_state(self) -> str:
+        """A target that is known can be used."""
+        return self.get_status().provisioning_state
+
     @staticmethod
     def create(workspace: WorkspaceFolder, name: str, provisioning_configuration: Provisioned) -> ComputeTarget:
         """Register a target. Nothing is bought: a cluster's configuration makes a target on this machine.

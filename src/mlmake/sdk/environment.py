@@ -24,9 +24,10 @@ _FOREVER = 2592000.0
 
 
 class CondaDependencies:
-    """Packages: of pip, of conda, and a version of Python."""
+    """Packages: of pip, of conda, and a version of Python; or a file that conda takes, and nothing beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, conda_dependencies_file_path: str | None = None) -> None:
+        self.file = conda_dependencies_file_path
         self.pip: list[str] = []
         self.conda: list[str] = []
         self.channels: list[str] = []
@@ -210,6 +211,9 @@ class Environment:
         if kind == "docker" and self.docker.base_dockerfile:
             return {"dockerfile": _inside(workspace, self.docker.base_dockerfile)}
         wanted = self.python.conda_dependencies
+        if wanted.file and not self.python.user_managed_dependencies:
+            self._table = {"conda": wanted.file}
+            return self._own_table(workspace, kind)
         is_ready = self.python.user_managed_dependencies or not (wanted.pip or wanted.conda or wanted.python)
         if kind == "docker" and (self.docker.base_image or not is_ready):
             return self._image_with_packages(workspace, CondaDependencies() if is_ready else wanted)

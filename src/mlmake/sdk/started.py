@@ -73,7 +73,7 @@ class StartedRun(Run):
 
     def get_portal_url(self) -> str:
         """The address of its page, where one is served; the folder of the workspace else."""
-        return f"file://{self.workspace.root}"
+        return self.experiment.get_portal_url()
 
     def download_file(self, name: str, output_file_path: str | None = None) -> str:
         """Copy a file that it keeps (`outputs/model.pkl`); where it is now. Raises UnknownName."""
