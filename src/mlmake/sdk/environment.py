@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlmake.errors import NotYetError, UnknownName, WrongValue
@@ -204,16 +204,13 @@ class Environment:
         return {**table, **({"variables": variables} if variables else {})}
 
     def _own_table(self, workspace: WorkspaceFolder, kind: str) -> dict[str, Any] | None:
-        if self._table is not None:
-            self._check_untouched()
+        if (table := self._ready_table()) is not None:
+            self._check_untouched(table)
             files = ("conda", "dockerfile", "requirements")
-            return {key: _inside(workspace, value) if key in files else value for key, value in self._table.items()}
+            return {key: _inside(workspace, value) if key in files else value for key, value in table.items()}
         if kind == "docker" and self.docker.base_dockerfile:
             return {"dockerfile": _inside(workspace, self.docker.base_dockerfile)}
         wanted = self.python.conda_dependencies
-        if wanted.file and not self.python.user_managed_dependencies:
-            self._table = {"conda": wanted.file}
-            return self._own_table(workspace, kind)
         is_ready = self.python.user_managed_dependencies or not (wanted.pip or wanted.conda or wanted.python)
         if kind == "docker" and (self.docker.base_image or not is_ready):
             return self._image_with_packages(workspace, CondaDependencies() if is_ready else wanted)
@@ -223,11 +220,17 @@ class Environment:
             return {"python": wanted.python or _PYTHON, "packages": wanted.pip}
         return {"conda": self._conda_file(workspace)}
 
-    def _check_untouched(self) -> None:
+    def _ready_table(self) -> dict[str, Any] | None:
+        """Its table, where it is made from a file or image, and not put together here."""
+        file = self.python.conda_dependencies.file
+        named = {"conda": file} if file and not self.python.user_managed_dependencies else None
+        return self._table if self._table is not None else named
+
+    def _check_untouched(self, table: Mapping[str, Any]) -> None:
         """Raise WrongValue for packages that were put beside the file or image that it was made from."""
         more = [*self.python.conda_dependencies.pip, *self.python.conda_dependencies.conda]
         if more:
-            said = ", ".join(map(str, (self._table or {}).values()))
+            said = ", ".join(map(str, table.values()))
             raise WrongValue(f"environment {self.name!r} is made from {said}: put {', '.join(more)} there")
 
     def _image_with_packages(self, workspace: WorkspaceFolder, wanted: CondaDependencies) -> dict[str, Any]:
