@@ -39,15 +39,15 @@ class ModuleStep(PipelineStep):
         self._version = version
         self._fixed = module_version
         found = self.resolved()
-        self.compute_target, self.runconfig = compute_target, runconfig
         self._check(found.body["inputs"], inputs_map, "input")
         self._check(found.body["outputs"], outputs_map, "output")
         inputs = [InputPortBinding(port, port_of(each).data) for port, each in (inputs_map or {}).items()]
         outputs = [_made(port, each, found) for port, each in (outputs_map or {}).items()]
         no_nodes(runconfig_pipeline_params)
         super().__init__(name or found.module().name, inputs, outputs, arguments)
-        self.params = dict(params or {})
         self._has_arguments = arguments is not None
+        self.compute_target, self.runconfig = compute_target, runconfig
+        self.params = dict(params or {})
 
     def resolved(self) -> ModuleVersion:
         """The version that runs now. Raises UnknownName."""
