@@ -11,7 +11,7 @@ import pytest
 
 SOURCES = Path(__file__).parents[1] / "src" / "mlmake"
 LAYERS = {
-    **dict.fromkeys(("__init__", "errors", "home", "inside"), 0),
+    **dict.fromkeys(("__init__", "errors", "home", "inside", "table"), 0),
     **dict.fromkeys(("registry", "model"), 1),
     **dict.fromkeys(("transports",), 2),
     **dict.fromkeys(("stores", "environments", "kinds", "executors", "trackers"), 3),

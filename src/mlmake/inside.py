@@ -1,7 +1,7 @@
 """What a step's script may use of mlmake while it runs: `Run.get_context()`.
 
-This one file needs nothing but Python (3.8 or later). It travels to hosts, containers and environments that have no
-mlmake, where it stands as the package `mlmake` itself: `from mlmake.core import Run` works there too.
+This file and `table.py` need nothing but Python (3.8 or later). They travel to hosts, containers and environments that
+have no mlmake, where this one stands as the package `mlmake` itself: `from mlmake.core import Run` works there too.
 
 What a script logs goes line by line into `log.jsonl` in the folder that `MLMAKE_KEEP` names; files go beside it.
 Outside of a step, it is printed.
@@ -11,26 +11,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import time
 from contextlib import suppress
-from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, cast
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any
+
+from mlmake.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
 LOG = "log.jsonl"
 FILES = "files"
 OUTPUTS = "outputs"
 PARENT = "parent"
 """What stands in the folder that a step's run keeps: what was logged, what was uploaded, `./outputs`."""
-_KEY = re.compile(r"([^{}]*)(?:\{(\w+)(?::([^{}]*))?\})?")
-_DATES = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
-_DATE = re.compile("yyyy|MM|dd|HH|mm|ss|.")
-_FORMATS = {"delimited": "read_csv", "parquet": "read_parquet", "json_lines": "read_json"}
 
 
 class Run:
@@ -45,6 +43,11 @@ class Run:
         self._of_whom = of
         self._experiment = experiment
         self._parent = parent
+
+    @staticmethod
+    def get(workspace: Any, run_id: str) -> Any:
+        """A run of a workspace by its id. Raises UnknownName."""
+        return workspace.get_run(run_id)
 
     @classmethod
     def get_context(cls, allow_offline: bool = True) -> Run:
@@ -65,7 +68,7 @@ class Run:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,8 +76,8 @@ class Run:
 
     @property
     def experiment(self) -> Any:
-        """The experiment: here an object with a `name`."""
-        return _Named(self._experiment)
+        """The experiment: here an object with a `name`, and a `workspace`."""
+        return _Experiment(self._experiment, self._folder)
 
     @property
     def parent(self) -> Any:
@@ -104,6 +107,13 @@ class Run:
         """A table: column -> its values."""
         self._put("table", name, {column: _plain(values) for column, values in value.items()})
 
+    def log_confusion_matrix(self, name: str, value: Mapping[str, Any] | str, description: str = "") -> None:
+        """A chart as it is written down: a dict, or its JSON, whose `data` is kept as a table."""
+        told = json.loads(value) if isinstance(value, str) else value
+        self._put("chart", name, _plain(told.get("data", told)))
+
+    log_accuracy_table = log_residuals = log_predictions = log_confusion_matrix
+
     def log_image(self, name: str, path: str | None = None, plot: Any = None, description: str = "") -> None:
         """An image: a file, or a plot of matplotlib (anything with `savefig`)."""
         if (path is None) == (plot is None):
@@ -124,6 +134,11 @@ class Run:
         for key, value in tags.items():
             self.tag(key, value)
 
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
+        """Take tags away."""
+        for key in [tags] if isinstance(tags, str) else tags:
+            self._put("untag", key, None)
+
     def upload_file(self, name: str, path_or_stream: str | IO[Any]) -> None:
         """Keep a file with the run, under a name of its own."""
         self._keep(name, path_or_stream)
@@ -141,23 +156,75 @@ class Run:
                 full = os.path.join(folder, file)
                 self.upload_file(f"{name}/{os.path.relpath(full, path)}", full)
 
+    def register_model(self, model_name: str, model_path: str | None = None, **about: Any) -> Any:
+        """Register a file, `outputs/NAME` by default, as a new version of a model. Raises RuntimeError elsewhere.
+
+        Elsewhere is where a step cannot see its workspace; the run as it is submitted has this method too.
+        """
+        name = model_path or f"outputs/{model_name}"
+        file = kept_files(self._folder).get(name, name)
+        workspace = self.experiment.workspace
+        return import_module("mlmake.sdk").Model.register(workspace, file, model_name, run_id=self.id, **about)
+
+    def add_properties(self, properties: Mapping[str, str]) -> None:
+        """Words that never change: what a name was given first, it keeps."""
+        for name, value in properties.items():
+            self._put("property", name, str(value))
+
     def flush(self, timeout_seconds: int = 300) -> None:
         """Nothing waits: each line is written when it is logged."""
 
+    def start(self) -> None:
+        """Nothing to do: it has started."""
+
+    def complete(self, _set_status: bool = True) -> None:
+        """Nothing to do: a step has ended well when its script has."""
+
+    def fail(self, error_details: object = None, error_code: str | None = None, _set_status: bool = True) -> None:
+        """End the script, and so the step, as failed. Raises SystemExit; where nothing runs it, it is printed."""
+        words = str(error_details or error_code or "the script says that it failed")
+        if not self._folder:
+            print(f"failed: {words}")
+            return
+        raise SystemExit(words)
+
+    def child_run(self, *args: Any, **kwargs: Any) -> Any:
+        """A run has no runs of its own but steps. Raises NotImplementedError."""
+        raise NotImplementedError("log to this run, under names of their own; or make them steps of the pipeline")
+
+    create_children = submit_child = child_run
+
     # What was logged.
 
-    def get_metrics(self, name: str | None = None) -> dict[str, Any]:
-        """What was logged: a value, or a list where a name came more than once; a table is column -> values."""
-        found = metrics(entries(self._folder, self._of_whom))
-        return found if name is None else {key: value for key, value in found.items() if key == name}
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False
+    ) -> dict[str, Any]:
+        """What was logged: a value, or a list where a name came more than once; a table is column -> values.
+
+        With `recursive`, by the ids of runs.
+        """
+        found = self._metrics()
+        found = found if name is None else {key: value for key, value in found.items() if key == name}
+        return {self.id: found} if recursive and found else found
 
     def get_tags(self) -> dict[str, str | None]:
         """The tags, with their values."""
         return tags(entries(self._folder, self._of_whom))
 
+    def get_properties(self) -> dict[str, str]:
+        """Words that never change."""
+        return properties(entries(self._folder, self._of_whom))
+
+    def get_status(self) -> str:
+        """How it stands: a script runs."""
+        return "Running"
+
     def get_file_names(self) -> list[str]:
         """Names of the files that the run keeps."""
         return sorted(kept_files(self._folder))
+
+    def _metrics(self) -> dict[str, Any]:
+        return metrics(entries(self._folder, self._of_whom))
 
     def _put(self, what: str, name: str, value: Any, **more: Any) -> None:
         if not self._folder:
@@ -184,74 +251,20 @@ class Run:
             file.write(content if isinstance(content, bytes) else str(content).encode())
 
 
-class Table:
-    """A table that a step reads directly: `paths` are its files, and folders with such files."""
+class _Experiment:
+    """The experiment that a step's run is of."""
 
-    def __init__(self, paths: list[str], reader: str = "", options: Mapping[str, Any] | None = None) -> None:
-        self._reader = reader
-        self._options = dict(options or {})
-        self._keep, self._drop = self._options.pop("keep", None), self._options.pop("drop", None)
-        extension = self._options.pop("extension", "")
-        self.paths = [file for path in paths for file in _files(path, extension)]
-        self._partition = self._options.pop("partition_format", "")
-
-    def to_pandas_dataframe(self) -> Any:
-        """All files, one after the other, as one frame of pandas."""
-        pandas = cast("Any", __import__("pandas"))
-        frames = [self._frame(pandas, path) for path in self.paths]
-        return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
-
-    def _frame(self, pandas: Any, path: str) -> Any:
-        frame = getattr(pandas, self._reader_of(path))(path, **self._options)
-        frame = frame if self._keep is None else frame[self._keep]
-        frame = frame if self._drop is None else frame.drop(columns=self._drop)
-        return frame.assign(**partition(path, self._partition)) if self._partition else frame
-
-    def _reader_of(self, path: str) -> str:
-        by_name = {".parquet": "parquet", ".jsonl": "json_lines"}.get(os.path.splitext(path)[1], "delimited")
-        return _FORMATS[self._reader or by_name]
-
-
-def _files(path: str, extension: str) -> list[str]:
-    """A file, or those of a folder whose names end so."""
-    if not os.path.isdir(path):
-        return [path]
-    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return sorted(file for file in found if file.endswith(extension))
-
-
-def partition(path: str, format: str) -> dict[str, Any]:
-    """What a path says of its file: `{year}/{day:yyyy-MM-dd}/x.csv` reads text and dates off its end.
-
-    Raises ValueError for a path that is not of this form.
-    """
-    keys: dict[str, str] = {}
-    pattern = ""
-    for text, name, dates in _KEY.findall(format):
-        pattern += re.escape(text)
-        if name:
-            keys[name] = "".join(_DATES.get(part, part) for part in _DATE.findall(dates))
-            pattern += "(?P<{}>{})".format(name, _DATE.sub(lambda m: _digits(m[0]), dates) if dates else "[^/]+")
-    found = re.search(pattern + r"\Z", path)
-    if found is None:
-        raise ValueError(f"{path} is not of the form {format}")
-    return {name: datetime.strptime(found[name], how) if how else found[name] for name, how in keys.items()}
-
-
-def partition_keys(format: str) -> list[str]:
-    """The names in such a form."""
-    return [name for _, name, _ in _KEY.findall(format) if name]
-
-
-def _digits(part: str) -> str:
-    return r"\d" * len(part) if part in _DATES else re.escape(part)
-
-
-class _Named:
-    """A thing that has a name."""
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: str) -> None:
         self.name = name
+        self._folder = folder
+
+    @property
+    def workspace(self) -> Any:
+        """The workspace, for a step on the workspace's own machine whose Python has mlmake. Raises RuntimeError."""
+        found = getattr(import_module("mlmake.sdk"), "Workspace", None) if self._folder else None
+        if found is None:
+            raise RuntimeError("this script cannot see its workspace: that is for steps in the workspace's own Python")
+        return found.from_config(self._folder)
 
 
 def entries(folder: str, of: str = "") -> list[dict[str, Any]]:
@@ -280,7 +293,9 @@ def metrics(logged: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             single[name] = what == "value" and len(values[name]) == 1
         elif what == "row":
             tables.setdefault(name, []).append(value)
-        elif what in ("table", "image"):
+        elif what == "table":
+            tables.setdefault(name, []).extend(_rows(value))
+        elif what in ("chart", "image"):
             values[name], single[name] = [value], True
     found = {name: each[0] if single[name] else each for name, each in values.items()}
     found.update((name, _columns(rows)) for name, rows in tables.items())
@@ -289,7 +304,22 @@ def metrics(logged: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def tags(logged: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
     """Tags by their names; the last value holds."""
-    return {each["name"]: each["value"] for each in logged if each["what"] == "tag"}
+    found: dict[str, str | None] = {}
+    for each in logged:
+        if each["what"] == "tag":
+            found[each["name"]] = each["value"]
+        elif each["what"] == "untag":
+            found.pop(each["name"], None)
+    return found
+
+
+def properties(logged: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Properties by their names; the first value holds."""
+    found: dict[str, str] = {}
+    for each in logged:
+        if each["what"] == "property":
+            found.setdefault(each["name"], each["value"])
+    return found
 
 
 def kept_files(folder: str) -> dict[str, str]:
@@ -302,6 +332,13 @@ def kept_files(folder: str) -> dict[str, str]:
                 path = os.path.join(inside, name)
                 found[prefix + os.path.relpath(path, top)] = path
     return found
+
+
+def _rows(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of columns; a value by itself stands in the first."""
+    columns = {name: values if isinstance(values, list) else [values] for name, values in table.items()}
+    longest = max(map(len, columns.values()), default=0)
+    return [{name: each[row] for name, each in columns.items() if row < len(each)} for row in range(longest)]
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -239,7 +239,7 @@ def test_what_a_step_logs_is_kept(place: Folder) -> None:
         assert run.get_tags() == {"best": "yes"}
         assert logged.get_tags() == {"colour": "red"}
         assert logged.get_file_names() == ["notes/a.txt", "outputs/model.pkl", "plot.png"]
-        assert "hello from e True {'raw': 'data/in', 'table': <mlmake.inside.Table" in logged.get_stdout_log()
+        assert "hello from e True {'raw': 'data/in', 'table': <mlmake.table.Table" in logged.get_stdout_log()
     assert Path(logged.download_file("outputs/model.pkl", "got.pkl")).read_text() == "fitted"
     with desk.history(ws.home) as runs:
         assert [each.metrics for each in runs.steps_of(1)] == [LOGGED]

@@ -20,7 +20,7 @@ def print_submitted(place: Place, experiment: str, last: int, *, json_: bool, cs
     with place.state() as connection:
         submissions = Submissions(connection)
         found, known = submissions.all(experiment)[:last], submissions.experiments()
-        comparison = compare_submitted(found, submissions, Runs(connection))
+        comparison = compare_submitted(place.home, found, submissions, Runs(connection))
     if not found:
         near = nearest(experiment, known)
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}"

@@ -7,6 +7,7 @@ from typing import Any
 from mlmake import sdk
 
 __all__ = [
+    "VERSION",
     "ComputeTarget",
     "Dataset",
     "Datastore",

@@ -1,6 +1,9 @@
 """What `mlmake.core` has, for type checkers and editors."""
 
 from mlmake.sdk import (
+    VERSION as VERSION,
+)
+from mlmake.sdk import (
     ComputeTarget as ComputeTarget,
 )
 from mlmake.sdk import (
@@ -32,6 +35,7 @@ from mlmake.sdk import (
 )
 
 __all__ = [
+    "VERSION",
     "ComputeTarget",
     "Dataset",
     "Datastore",

@@ -4,6 +4,7 @@ from mlmake.sdk import (
     AmlCompute,
     ComputeTarget,
     ComputeTargetException,
+    DataFactoryCompute,
     RemoteCompute,
 )
 
@@ -11,5 +12,6 @@ __all__ = [
     "AmlCompute",
     "ComputeTarget",
     "ComputeTargetException",
+    "DataFactoryCompute",
     "RemoteCompute",
 ]

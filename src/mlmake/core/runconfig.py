@@ -3,11 +3,13 @@
 from mlmake.sdk import (
     DEFAULT_CPU_IMAGE,
     DEFAULT_GPU_IMAGE,
+    DockerConfiguration,
     RunConfiguration,
 )
 
 __all__ = [
     "DEFAULT_CPU_IMAGE",
     "DEFAULT_GPU_IMAGE",
+    "DockerConfiguration",
     "RunConfiguration",
 ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from mlmake import inside
+from mlmake import inside, table
 from mlmake.engine.staging import remove
 from mlmake.home import FOLDER, Home
 from mlmake.model.job import Cargo, Shipment
@@ -23,7 +23,8 @@ from mlmake.state.hashing import hash_file
 KEEP = f"{FOLDER}/keep"
 """The folder that a run keeps, as a job elsewhere sees it."""
 _SEARCH = f"{FOLDER}/inside"
-_MODULE = "mlmake/__init__.py"
+_MODULES = {"mlmake/__init__.py": inside.__file__, "mlmake/table.py": table.__file__}
+"""What travels: where it stands on a search path, and where it is here."""
 _LONGEST = 1 << 16
 
 
@@ -35,22 +36,21 @@ def variables(step: Step, run: int, keep: str, told: Mapping[str, str]) -> dict[
 
 
 def stand_in(home: Home) -> str:
-    """A folder for Python's search path, with the module as package `mlmake`. Raises OSError."""
-    place = os.path.join(home.inside, _MODULE)
-    with open(inside.__file__, "rb") as file:
-        text = file.read()
-    if not os.path.exists(place) or _read(place) != text:
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        part = f"{place}.{os.getpid()}"
-        with open(part, "wb") as new:
-            new.write(text)
-        os.replace(part, place)
+    """A folder for Python's search path, with the modules as package `mlmake`. Raises OSError."""
+    for name, source in _MODULES.items():
+        place, text = os.path.join(home.inside, name), _read(source)
+        if not os.path.exists(place) or _read(place) != text:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            part = f"{place}.{os.getpid()}"
+            with open(part, "wb") as new:
+                new.write(text)
+            os.replace(part, place)
     return home.inside
 
 
 def with_inside(shipment: Shipment, keep: str) -> Shipment:
-    """A shipment that takes the module along, and brings back what the run keeps."""
-    files = (*shipment.files, _cargo())
+    """A shipment that takes the modules along, and brings back what the run keeps."""
+    files = (*shipment.files, *(_cargo(name, os.stat(source).st_mtime_ns) for name, source in _MODULES.items()))
     outputs = {**shipment.outputs, KEEP: keep}
     theirs = (*(each.path for each in shipment.files), *shipment.folders, *shipment.outputs)
     if not any(f"{path}/".startswith(f"{inside.OUTPUTS}/") for path in theirs):
@@ -92,15 +92,11 @@ def forget_kept(home: Home, step_run: StepRun) -> None:
     remove(home.keep(step_run.run, step_run.step))
 
 
-def _cargo() -> Cargo:
-    return _cargo_of(os.stat(inside.__file__).st_mtime_ns)
-
-
 @cache
-def _cargo_of(_: int) -> Cargo:
+def _cargo(name: str, _: int) -> Cargo:
     """By the file's time: mlmake may be installed anew while a build goes on."""
-    digest, size = hash_file(inside.__file__)
-    return Cargo(f"{_SEARCH}/{_MODULE}", inside.__file__, digest, size)
+    digest, size = hash_file(_MODULES[name])
+    return Cargo(f"{_SEARCH}/{name}", _MODULES[name], digest, size)
 
 
 def _read(path: str) -> bytes:

@@ -11,6 +11,9 @@ from mlmake.model.data import Value
 SUBMITTED = "MLMAKE_SUBMITTED"
 """The variable that names, to steps of a submission, the file that it goes by instead of pipelines.toml."""
 
+HERE = "here"
+"""The kind of a run that nothing is built for: it goes on in the process that started it."""
+
 
 class Status(Enum):
     """How a submission, or a step of one, stands."""
@@ -33,7 +36,7 @@ class Asked:
     """What was submitted, and how it is to be built.
 
     Attributes:
-        kind: `pipeline`, or `script` for a script by itself.
+        kind: `pipeline`; `script` for a script by itself; `HERE`.
         pipeline: its name in the file that was submitted.
         keep_going: after a failure go on with what does not depend on it.
         force: run every step even if it is fresh.

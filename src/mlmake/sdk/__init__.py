@@ -11,7 +11,9 @@ from typing import Any
 
 _PLACES = {
     "mlmake.inside": ("Run",),
-    "mlmake.sdk.compute": ("AmlCompute", "ComputeTarget", "ComputeTargetException", "RemoteCompute"),
+    "mlmake.sdk.compute": (
+        *("AmlCompute", "ComputeTarget", "ComputeTargetException", "DataFactoryCompute", "RemoteCompute"),
+    ),
     "mlmake.sdk.data": (
         *("InputPortBinding", "OutputFileDatasetConfig", "OutputPortBinding", "PipelineData"),
         *("PipelineOutputFileDataset", "PipelineOutputTabularDataset", "TrainingOutput"),
@@ -20,7 +22,7 @@ _PLACES = {
     "mlmake.sdk.datastore": ("DataPath", "DataPathComputeBinding", "DataReference", "Datastore"),
     "mlmake.sdk.environment": (
         *("CondaDependencies", "DEFAULT_CPU_IMAGE", "DEFAULT_GPU_IMAGE", "Environment", "RunConfiguration"),
-        "ScriptRunConfig",
+        *("DockerConfiguration", "ScriptRunConfig"),
     ),
     "mlmake.sdk.estimator": ("Estimator",),
     "mlmake.sdk.experiment": ("Experiment",),
@@ -42,6 +44,7 @@ _PLACES = {
     ),
     "mlmake.sdk.steps.module": ("ModuleStep",),
     "mlmake.sdk.steps.python_script": ("PythonScriptStep",),
+    "mlmake.sdk.words": ("VERSION",),
     "mlmake.sdk.workspace": ("Workspace",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

@@ -6,6 +6,7 @@ from mlmake.inside import Run as Run
 from mlmake.sdk.compute import AmlCompute as AmlCompute
 from mlmake.sdk.compute import ComputeTarget as ComputeTarget
 from mlmake.sdk.compute import ComputeTargetException as ComputeTargetException
+from mlmake.sdk.compute import DataFactoryCompute as DataFactoryCompute
 from mlmake.sdk.compute import RemoteCompute as RemoteCompute
 from mlmake.sdk.data import InputPortBinding as InputPortBinding
 from mlmake.sdk.data import OutputFileDatasetConfig as OutputFileDatasetConfig
@@ -26,6 +27,7 @@ from mlmake.sdk.datastore import Datastore as Datastore
 from mlmake.sdk.environment import DEFAULT_CPU_IMAGE as DEFAULT_CPU_IMAGE
 from mlmake.sdk.environment import DEFAULT_GPU_IMAGE as DEFAULT_GPU_IMAGE
 from mlmake.sdk.environment import CondaDependencies as CondaDependencies
+from mlmake.sdk.environment import DockerConfiguration as DockerConfiguration
 from mlmake.sdk.environment import Environment as Environment
 from mlmake.sdk.environment import RunConfiguration as RunConfiguration
 from mlmake.sdk.environment import ScriptRunConfig as ScriptRunConfig
@@ -64,11 +66,13 @@ from mlmake.sdk.steps.later import RScriptStep as RScriptStep
 from mlmake.sdk.steps.later import SynapseSparkStep as SynapseSparkStep
 from mlmake.sdk.steps.module import ModuleStep as ModuleStep
 from mlmake.sdk.steps.python_script import PythonScriptStep as PythonScriptStep
+from mlmake.sdk.words import VERSION as VERSION
 from mlmake.sdk.workspace import Workspace as Workspace
 
 __all__ = [
     "DEFAULT_CPU_IMAGE",
     "DEFAULT_GPU_IMAGE",
+    "VERSION",
     "ActivityFailedException",
     "AdlaStep",
     "AmlCompute",
@@ -78,6 +82,7 @@ __all__ = [
     "ComputeTarget",
     "ComputeTargetException",
     "CondaDependencies",
+    "DataFactoryCompute",
     "DataPath",
     "DataPathComputeBinding",
     "DataReference",
@@ -86,6 +91,7 @@ __all__ = [
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
+    "DockerConfiguration",
     "Edge",
     "Environment",
     "Estimator",

@@ -33,6 +33,11 @@ class ComputeTarget:
         """Its kind: local, ssh, docker, pool."""
         return str(self._table.get("kind", "local"))
 
+    @property
+    def provisioning_state(self) -> str:
+        """A target that is known can be used."""
+        return self.get_status().provisioning_state
+
     @staticmethod
     def create(workspace: WorkspaceFolder, name: str, provisioning_configuration: Provisioned) -> ComputeTarget:
         """Register a target. Nothing is bought: a cluster's configuration makes a target on this machine.
@@ -101,6 +106,10 @@ class AmlCompute(ComputeTarget):
     ) -> Provisioned:
         """A target on this machine, whatever is asked for; what it offers is said in pipelines.toml."""
         return Provisioned()
+
+
+class DataFactoryCompute(AmlCompute):
+    """What moves data; here, this machine does."""
 
 
 class RemoteCompute(ComputeTarget):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlmake.errors import WrongValue
+from mlmake.errors import NotYetError, WrongValue
+from mlmake.sdk import reading
 from mlmake.sdk.datastore import Datastore
-from mlmake.sdk.words import check_port
-
-VARIABLE = "$AZUREML_DATAREFERENCE_"
-"""Before the name of an output in a text that names it: an argument such as `f"--to={output}"`."""
+from mlmake.sdk.words import VARIABLE, check_port
 
 
 class Made:
@@ -20,6 +18,7 @@ class Made:
         name: as an input of other steps.
         output_name: as an output of the step that makes it.
         destination: where it will stand, if that was said: a datastore and a path.
+        registers: what to register it as when the step has ended well: `name`, `description`, `tags`.
     """
 
     def __init__(self, name: str, output_name: str, datastore: Datastore | None, *, is_directory: bool) -> None:
@@ -28,12 +27,20 @@ class Made:
         self.datastore = datastore
         self.is_directory = is_directory
         self.destination: tuple[Datastore, str] | None = None
+        self.registers: dict[str, Any] | None = None
         self.pipeline_output_name: str | None = None
         self.producer: Any = None
 
     def as_input(self, input_name: str | None = None) -> InputPortBinding:
         """It as an input, under another name if you like."""
         return InputPortBinding(input_name or self.name, self)
+
+    def get_env_variable_name(self) -> str:
+        """What stands for its path in a text among the arguments."""
+        return f"{VARIABLE}{self.name}"
+
+    def __str__(self) -> str:
+        return self.get_env_variable_name()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -93,13 +100,6 @@ class PipelineData(Made):
         """It as a dataset, for steps that take datasets."""
         return PipelineOutputFileDataset(self)
 
-    def get_env_variable_name(self) -> str:
-        """What stands for its path in a text among the arguments."""
-        return f"{VARIABLE}{self.name}"
-
-    def __str__(self) -> str:
-        return self.get_env_variable_name()
-
 
 class InputPortBinding:
     """Something under the name of an input."""
@@ -119,6 +119,12 @@ class InputPortBinding:
         self.name = check_port(name, "input")
         self.bind_object = bind_object
         self.bind_mode = bind_mode
+        if is_resource:
+            self.as_resource()
+
+    def as_resource(self) -> InputPortBinding:
+        """Beside the script: nothing is put there. Raises NotYetError."""
+        raise NotYetError(f"input {self.name}: no data is put beside the script", hint="hand its path over instead")
 
     def __str__(self) -> str:
         return f"{VARIABLE}{self.name}"
@@ -147,14 +153,13 @@ class OutputPortBinding(Made):
 class PipelineOutputFileDataset:
     """An output as a dataset of files."""
 
-    def __init__(self, pipeline_data: PipelineData, input_name: str | None = None, how: str | None = None) -> None:
+    def __init__(self, pipeline_data: Made, input_name: str | None = None) -> None:
         self.pipeline_data = pipeline_data
         self.name = input_name or pipeline_data.name
-        self.how = how
 
     def as_named_input(self, name: str) -> PipelineOutputFileDataset:
         """Under another name."""
-        return type(self)(self.pipeline_data, check_port(name, "input"), self.how)
+        return type(self)(self.pipeline_data, check_port(name, "input"))
 
     def as_mount(self, path_on_compute: str | None = None) -> PipelineOutputFileDataset:
         """The script is handed a path."""
@@ -166,20 +171,30 @@ class PipelineOutputFileDataset:
         """The same."""
         return self
 
+    def register(self, name: str, create_new_version: bool = True) -> PipelineOutputFileDataset:
+        """Register what was written as a new version of a dataset, when the step that makes it has ended well."""
+        self.pipeline_data.registers = {"name": name, "description": "", "tags": {}}
+        return self
+
     def parse_delimited_files(
         self,
         include_path: bool = False,
         separator: str = ",",
-        header: object = None,
+        header: object = True,
         partition_format: str | None = None,
         file_extension: str = "",
-        **ignored: object,
+        set_column_types: object = None,
+        quoted_line_breaks: bool = False,
     ) -> PipelineOutputTabularDataset:
         """The tables in its text files: by default of the extension that goes with the separator."""
-        extension = file_extension or {",": ".csv", "\t": ".tsv"}.get(separator, "")
-        how: dict[str, Any] = {"format": "delimited", "extension": extension}
-        how |= {"sep": separator} if separator != "," else {}
-        how |= {"partition_format": partition_format} if partition_format else {}
+        how = reading.delimited(
+            separator=separator,
+            header=header,
+            extension=file_extension or {",": ".csv", "\t": ".tsv"}.get(separator, ""),
+            include_path=include_path,
+            partition_format=partition_format,
+            set_column_types=set_column_types,
+        )
         return PipelineOutputTabularDataset(self.pipeline_data, self.name, how)
 
     def parse_parquet_files(
@@ -187,18 +202,26 @@ class PipelineOutputFileDataset:
         include_path: bool = False,
         partition_format: str | None = None,
         file_extension: str = ".parquet",
-        **ignored: object,
+        set_column_types: object = None,
     ) -> PipelineOutputTabularDataset:
         """The tables in its Parquet files."""
-        how: dict[str, Any] = {"format": "parquet", "extension": file_extension}
-        how |= {"partition_format": partition_format} if partition_format else {}
+        how = reading.told(
+            "parquet",
+            extension=file_extension,
+            include_path=include_path,
+            partition_format=partition_format,
+            set_column_types=set_column_types,
+        )
         return PipelineOutputTabularDataset(self.pipeline_data, self.name, how)
+
+    def __str__(self) -> str:
+        return f"{VARIABLE}{self.name}"
 
 
 class PipelineOutputTabularDataset:
     """An output as a table, which a step reads from `Run.input_datasets`; `how` says how its files are read."""
 
-    def __init__(self, pipeline_data: PipelineData, name: str, how: Mapping[str, Any]) -> None:
+    def __init__(self, pipeline_data: Made, name: str, how: Mapping[str, Any]) -> None:
         self.pipeline_data = pipeline_data
         self.name = check_port(name, "input")
         self.how = dict(how)
@@ -207,13 +230,15 @@ class PipelineOutputTabularDataset:
         """Under another name."""
         return PipelineOutputTabularDataset(self.pipeline_data, name, self.how)
 
+    as_input = as_named_input
+
     def keep_columns(self, columns: Sequence[str]) -> PipelineOutputTabularDataset:
         """Without all other columns."""
-        return PipelineOutputTabularDataset(self.pipeline_data, self.name, {**self.how, "keep": list(columns)})
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, reading.kept(self.how, columns))
 
     def drop_columns(self, columns: Sequence[str]) -> PipelineOutputTabularDataset:
         """Without these columns."""
-        return PipelineOutputTabularDataset(self.pipeline_data, self.name, {**self.how, "drop": list(columns)})
+        return PipelineOutputTabularDataset(self.pipeline_data, self.name, reading.dropped(self.how, columns))
 
 
 class OutputFileDatasetConfig(Made):
@@ -236,15 +261,34 @@ class OutputFileDatasetConfig(Made):
             raise WrongValue("source: a script writes to the path that it is handed", hint="leave `source` out")
         self.destination = destination
         self.datastore = destination[0] if destination else None
-        self.registers: dict[str, Any] | None = None
+        self._partition_format = partition_format
 
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         """The script is handed a path."""
         return self
 
     def as_upload(self, overwrite: bool = False, source_globs: object = None) -> OutputFileDatasetConfig:
-        """The same: what the step wrote stands in its place when it has ended well."""
+        """The same: what the step wrote stands in its place when it has ended well.
+
+        Raises NotYetError for `source_globs`: all that is written counts.
+        """
+        if source_globs is not None:
+            raise NotYetError(f"output {self.name}: all that is written is kept", hint="leave `source_globs` out")
         return self
+
+    def read_delimited_files(self, *args: Any, **kwargs: Any) -> PipelineOutputTabularDataset:
+        """The tables in its text files, as an input, with the arguments of `parse_delimited_files`."""
+        return self._files().parse_delimited_files(*args, **self._partitioned(kwargs))
+
+    def read_parquet_files(self, *args: Any, **kwargs: Any) -> PipelineOutputTabularDataset:
+        """The tables in its Parquet files, as an input."""
+        return self._files().parse_parquet_files(*args, **self._partitioned(kwargs))
+
+    def _files(self) -> PipelineOutputFileDataset:
+        return PipelineOutputFileDataset(self)
+
+    def _partitioned(self, told: dict[str, Any]) -> dict[str, Any]:
+        return {"partition_format": self._partition_format, **told}
 
     def register_on_complete(
         self, name: str, description: str | None = None, tags: dict[str, str] | None = None

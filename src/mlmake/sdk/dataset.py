@@ -9,11 +9,13 @@ from contextlib import AbstractContextManager
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeAlias
 
-from mlmake import inside
-from mlmake.errors import UnknownName, WrongValue
+from mlmake import table
+from mlmake.errors import NotYetError, UnknownName, WrongValue
+from mlmake.sdk import reading
 from mlmake.sdk.datastore import DataPath, DataReference, Datastore, text_of
 from mlmake.sdk.files import Files, opened
 from mlmake.sdk.folder import WorkspaceFolder
+from mlmake.sdk.words import VARIABLE
 from mlmake.state.registered import Entry
 
 _INPUT = re.compile(r"[A-Za-z_]\w*")
@@ -76,7 +78,7 @@ class AnyDataset:
     @property
     def partition_keys(self) -> list[str]:
         """The names in its `partition_format`."""
-        return inside.partition_keys(self.how.get("partition_format", ""))
+        return table.partition_keys(self.how.get("partition_format", ""))
 
     def get_partition_key_values(self, partition_keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """What its files' paths say, each once. Raises WrongValue for a path of another form."""
@@ -85,7 +87,7 @@ class AnyDataset:
             return []
         try:
             with self._opened() as files:
-                told = [inside.partition(file, self.how["partition_format"]) for file in files.full_names]
+                told = [table.partition(file, self.how["partition_format"]) for file in files.full_names]
         except ValueError as error:
             raise WrongValue(str(error)) from None
         found = {tuple(each[name] for name in names): None for each in told}
@@ -118,7 +120,7 @@ class FileDataset(AnyDataset):
         """It as an input, under its own name. Raises WrongValue where it has none."""
         if not self.name:
             raise WrongValue("this dataset has no name: say as_named_input(name) first")
-        return DatasetConsumptionConfig(self.name, self)
+        return DatasetConsumptionConfig(re.sub(r"\W", "_", self.name), self)
 
     as_download = as_mount
 
@@ -144,7 +146,23 @@ class TabularDataset(AnyDataset):
         with self._opened() as files, TemporaryDirectory() as folder:
             paths = files.paths
             paths = files.bring(folder, overwrite=True) if paths is None else paths
-            return inside.Table(paths, how.pop("format", ""), how).to_pandas_dataframe()
+            return table.Table(paths, how.pop("format", ""), how).to_pandas_dataframe()
+
+    def keep_columns(self, columns: str | Sequence[str], validate: bool = False) -> TabularDataset:
+        """Without all other columns."""
+        return TabularDataset(self._paths, self._workspace, reading.kept(self.how, columns))
+
+    def drop_columns(self, columns: str | Sequence[str]) -> TabularDataset:
+        """Without these columns."""
+        return TabularDataset(self._paths, self._workspace, reading.dropped(self.how, columns))
+
+    def take(self, count: int) -> TabularDataset:
+        """The first rows alone."""
+        return TabularDataset(self._paths, self._workspace, reading.taken(self.how, count))
+
+    def skip(self, count: int) -> TabularDataset:
+        """Without the first rows."""
+        return TabularDataset(self._paths, self._workspace, reading.skipped(self.how, count))
 
 
 class DatasetConsumptionConfig:
@@ -168,6 +186,9 @@ class DatasetConsumptionConfig:
     def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
         """The same."""
         return self._as("download")
+
+    def __str__(self) -> str:
+        return f"{VARIABLE}{self.name}"
 
     def _as(self, mode: str) -> DatasetConsumptionConfig:
         if isinstance(self.dataset, TabularDataset):
@@ -239,23 +260,56 @@ class _Tables:
     ) -> TabularDataset:
         """Tables in text files."""
         texts, workspace = _texts(path)
-        how: dict[str, Any] = {"format": "delimited"}
-        how |= {"sep": separator} if separator != "," else {}
-        how |= {"encoding": encoding} if encoding != "utf8" else {}
-        how |= {"header": None} if header is False else {}
-        how |= {"dtype": "str"} if not infer_column_types else {}
-        how |= {"keep_default_na": False} if empty_as_string else {}
-        how |= {"partition_format": partition_format} if partition_format else {}
+        how = reading.delimited(
+            separator=separator,
+            header=header,
+            infer_column_types=infer_column_types,
+            empty_as_string=empty_as_string,
+            encoding=encoding,
+            include_path=include_path,
+            partition_format=partition_format,
+            set_column_types=set_column_types,
+        )
         return TabularDataset(texts, workspace, how)
 
-    def from_parquet_files(self, path: Paths, partition_format: str | None = None, **ignored: object) -> TabularDataset:
+    def from_parquet_files(
+        self,
+        path: Paths,
+        validate: bool = True,
+        include_path: bool = False,
+        set_column_types: object = None,
+        partition_format: str | None = None,
+    ) -> TabularDataset:
         """Tables in Parquet files."""
-        how = {"partition_format": partition_format} if partition_format else {}
-        return TabularDataset(*_texts(path), {"format": "parquet", **how})
+        how = reading.told(
+            "parquet",
+            include_path=include_path,
+            partition_format=partition_format,
+            set_column_types=set_column_types,
+        )
+        return TabularDataset(*_texts(path), how)
 
-    def from_json_lines_files(self, path: Paths, **ignored: object) -> TabularDataset:
+    def from_json_lines_files(
+        self,
+        path: Paths,
+        validate: bool = True,
+        include_path: bool = False,
+        set_column_types: object = None,
+        partition_format: str | None = None,
+        **ignored: object,
+    ) -> TabularDataset:
         """Tables with a JSON object a line."""
-        return TabularDataset(*_texts(path), {"format": "json_lines", "lines": True})
+        how = reading.told(
+            "json_lines",
+            include_path=include_path,
+            partition_format=partition_format,
+            set_column_types=set_column_types,
+        )
+        return TabularDataset(*_texts(path), {**how, "lines": True})
+
+    def from_sql_query(self, *args: object, **kwargs: object) -> TabularDataset:
+        """To come. Raises NotYetError."""
+        raise NotYetError("data of a database", hint="read it in a step")
 
     def register_pandas_dataframe(
         self, dataframe: Any, target: tuple[Datastore, str] | Datastore, name: str, **ignored: object

@@ -10,10 +10,10 @@ from typing import Any
 from mlmake.config.places import datastore as checked
 from mlmake.config.places import locate
 from mlmake.config.problems import Wrong
-from mlmake.errors import UnknownName, WrongValue, nearest
+from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
 from mlmake.sdk.files import brought, declared, sent, store_of
 from mlmake.sdk.folder import WorkspaceFolder
-from mlmake.sdk.words import check_port
+from mlmake.sdk.words import VARIABLE, check_port
 
 _SECRETS = ("account_key", "sas_token", "client_secret", "secret", "password", "key", "token")
 _FILLED = re.compile(r"\$\{env:\w+\}")
@@ -86,6 +86,26 @@ class Datastore:
         given = {key: value for key, value in options.items() if key in known and value}
         return cls.register(workspace, datastore_name, f"abfs://{filesystem}", account_name=account_name, **given)
 
+    @classmethod
+    def register_azure_file_share(cls, *args: object, **kwargs: object) -> Datastore:
+        """Not by its address. Raises NotYetError."""
+        raise NotYetError("a file share has no URL that can be read", hint="mount it, and register its folder")
+
+    @classmethod
+    def register_azure_sql_database(cls, *args: object, **kwargs: object) -> Datastore:
+        """To come. Raises NotYetError."""
+        raise NotYetError("data of a database", hint="read it in a step")
+
+    register_azure_postgre_sql = register_azure_my_sql = register_azure_sql_database
+
+    def unregister(self) -> None:
+        """Forget one that was registered; what lies in it stays, and so does one of pipelines.toml."""
+        self.workspace.unregister("datastore", self.name)
+
+    def set_as_default(self) -> None:
+        """Make it the workspace's default."""
+        self.workspace.register("setting", "default datastore", {"name": self.name}, is_new=False)
+
     @property
     def datastore_type(self) -> str:
         """The scheme of its URL; `folder` for one."""
@@ -104,7 +124,11 @@ class Datastore:
         """All of it."""
         return DataReference(self)
 
-    as_download = as_upload = as_mount
+    def as_download(self, path_on_compute: str | None = None) -> DataReference:
+        """The same: the script is handed a path."""
+        return DataReference(self)
+
+    as_upload = as_download
 
     def upload(
         self, src_dir: str, target_path: str = "", overwrite: bool = False, show_progress: bool = True
@@ -190,6 +214,9 @@ class DataReference:
         """How pipelines.toml would say it."""
         return (text_of(self.datastore, self.path_on_datastore),)
 
+    def __str__(self) -> str:
+        return f"{VARIABLE}{self.name}"
+
     def __repr__(self) -> str:
         return f"DataReference({self.data_reference_name!r}, {self.texts()[0]!r})"
 
@@ -214,9 +241,10 @@ class DataPath:
         """How pipelines.toml would say it."""
         return (text_of(self.datastore, self.path_on_datastore),)
 
-    def create_from_data_reference(self, reference: DataReference) -> DataPath:
+    @staticmethod
+    def create_from_data_reference(data_reference: DataReference) -> DataPath:
         """The path of a reference."""
-        return DataPath(reference.datastore, reference.path_on_datastore, reference.name)
+        return DataPath(data_reference.datastore, data_reference.path_on_datastore, data_reference.name)
 
 
 class DataPathComputeBinding:

@@ -12,13 +12,13 @@ from mlmake.config.places import is_glob
 from mlmake.errors import NotYetError, UnknownName, WrongValue, nearest
 from mlmake.model.data import InputMode
 from mlmake.sdk.compute import ComputeTarget
-from mlmake.sdk.data import VARIABLE, Made, OutputFileDatasetConfig, PipelineOutputTabularDataset
+from mlmake.sdk.data import Made, PipelineOutputTabularDataset
 from mlmake.sdk.datastore import Datastore, text_of
 from mlmake.sdk.environment import Environment, RunConfiguration, ScriptRunConfig
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.step import PipelineStep, Port
-from mlmake.sdk.words import literal, parameter_value, table_name
+from mlmake.sdk.words import VARIABLE, literal, parameter_value, table_name
 
 OUTPUTS = "azureml"
 """The folder of a datastore in which outputs stand that have no place of their own: `azureml/STEP/OUTPUT`."""
@@ -88,7 +88,7 @@ class Draft:
             {"step": f"{pipeline}.{self.names[step]}", "path": self._place(step, made), **made.registers}
             for step in self._steps
             for made in step.outputs
-            if isinstance(made, OutputFileDatasetConfig) and made.registers
+            if made.registers
         ]
 
     def _used(self, section: str, pipeline: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,9 +160,9 @@ class Draft:
         if word is not None:
             return "{" + ".".join(word) + "}"
         text = literal(given)
-        for name in sorted([*step.ports, *step.made], key=len, reverse=True) if VARIABLE in text else ():
-            space = "inputs" if name in step.ports else "outputs"
-            text = text.replace(f"{VARIABLE}{name}", f"{{{space}.{name}}}")
+        known = step.variables() if VARIABLE in text else {}
+        for name in sorted(known, key=len, reverse=True):
+            text = text.replace(f"{VARIABLE}{name}", "{" + ".".join(known[name]) + "}")
         return text
 
     def params(self, step: PipelineStep, given: Mapping[str, Any] | None) -> dict[str, str]:
@@ -207,10 +207,13 @@ class Draft:
     def setting(self, step: PipelineStep, compute: Any, runconfig: Any, **keys: Any) -> dict[str, Any]:
         """The keys that say where and in what a step runs, and those given that say something."""
         config = runconfig.run_config if isinstance(runconfig, ScriptRunConfig) else runconfig
+        if isinstance(config, RunConfiguration) and config.node_count > 1:
+            raise NotYetError(f"step {step.name}: node_count {config.node_count}: a step runs on one machine")
         target = self._compute(compute or (config.target if isinstance(config, RunConfiguration) else None))
         found = {"compute": target, "environment": self._environment(step, config, target)}
         found |= {"reuse": keys.get("allow_reuse", True), "version": keys.get("version") or ""}
-        usual = {"compute": "local", "environment": "system", "reuse": True, "version": ""}
+        found |= {"timeout": runconfig.timeout if isinstance(runconfig, ScriptRunConfig) else ""}
+        usual = {"compute": "local", "environment": "system", "reuse": True, "version": "", "timeout": ""}
         return {key: value for key, value in found.items() if value != usual[key]}
 
     def _compute(self, given: Any) -> str:

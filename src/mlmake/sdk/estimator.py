@@ -1,11 +1,11 @@
-"""An estimator: a script with the packages that it needs, for an `EstimatorStep`."""
+"""An estimator: a script with the packages that it needs, for an `EstimatorStep` or an experiment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlmake.sdk.environment import CondaDependencies, Environment, RunConfiguration
+from mlmake.sdk.environment import CondaDependencies, Environment, RunConfiguration, ScriptRunConfig
 
 
 class Estimator:
@@ -36,3 +36,10 @@ class Estimator:
         elif self.run_config.environment is not None:
             self.run_config.environment.python.user_managed_dependencies = user_managed
         self.run_config.environment_variables = dict(environment_variables or {})
+
+    def as_script(self) -> ScriptRunConfig:
+        """It as a script to be run by itself; a parameter of the script without a value is a flag."""
+        words = [word for flag, value in self.script_params.items() for word in (flag, value) if word not in ("", None)]
+        return ScriptRunConfig(
+            self.source_directory, self.entry_script, words, self.run_config, compute_target=self.compute_target
+        )

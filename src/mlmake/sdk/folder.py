@@ -225,5 +225,9 @@ class ExperimentName:
     def id(self) -> str:
         return self.name
 
+    def get_portal_url(self) -> str:
+        """The address of its page, where one is served; the folder of the workspace else."""
+        return f"file://{self.workspace.root}"
+
     def __repr__(self) -> str:
         return f"Experiment({self.name!r})"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlmake.errors import UnknownName, WrongValue
+from mlmake.model.project import Project
+from mlmake.model.step import Step
 from mlmake.sdk.step import PipelineStep, Port
 
 After = Mapping[PipelineStep, Iterable[PipelineStep]]
@@ -28,8 +30,15 @@ class Node:
 
     @classmethod
     def of_data(cls, port: Port) -> Node:
-        text = ", ".join(port.data.texts()) if hasattr(port.data, "texts") else port.name
-        return cls(port.name, _id(f"data {text}"), (), (port.name,))
+        return cls.of_text(", ".join(port.data.texts()) if hasattr(port.data, "texts") else port.name, port.name)
+
+    @classmethod
+    def of_text(cls, text: str, name: str) -> Node:
+        return cls(name, _id(f"data {text}"), (), (name,))
+
+    @classmethod
+    def of_submitted(cls, step: Step, name: str) -> Node:
+        return cls(name, _id(step.name), tuple(x.name for x in step.inputs), tuple(x.name for x in step.outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,23 @@ class Graph:
                     node = Node.of_data(port)
                     edges.append(Edge(data.setdefault(node.node_id, node), nodes[step], port.name))
             edges += [Edge(nodes[above], nodes[step]) for above in [*step.run_after_steps, *after.get(step, ())]]
+        return cls(tuple(nodes.values()), tuple(data.values()), tuple(edges))
+
+    @classmethod
+    def of_project(cls, project: Project, pipeline: str, names: Mapping[str, str]) -> Graph:
+        """The graph of a pipeline as it was submitted; `names` are those of its steps for people, by ids."""
+        steps = project.pipelines[pipeline].steps
+        nodes = {each.id: Node.of_submitted(each, names[each.id]) for each in steps}
+        data: dict[str, Node] = {}
+        edges = []
+        for step in steps:
+            for read in step.inputs:
+                makers = [nodes[maker] for source in read.sources for maker in source.producers]
+                if not makers:
+                    node = Node.of_text(", ".join(source.location.text for source in read.sources), read.name)
+                    makers = [data.setdefault(node.node_id, node)]
+                edges += [Edge(maker, nodes[step.id], read.name) for maker in makers]
+            edges += [Edge(nodes[above], nodes[step.id]) for above in step.after]
         return cls(tuple(nodes.values()), tuple(data.values()), tuple(edges))
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlmake.errors import UnknownName, WrongValue
@@ -68,13 +68,24 @@ class Model:
 
     @staticmethod
     def list(
-        workspace: WorkspaceFolder, name: str | None = None, tags: Mapping[str, str] | None = None, latest: bool = False
+        workspace: WorkspaceFolder,
+        name: str | None = None,
+        tags: Mapping[str, str] | Iterable[str | Sequence[str]] | None = None,
+        latest: bool = False,
     ) -> builtins.list[Model]:
-        """All versions of all models, or of one; with `latest` the newest of each."""
+        """All versions of all models, or of one; with `latest` the newest of each.
+
+        `tags` are names, or pairs of a name and a value, that each must have.
+        """
         names = [name] if name else builtins.list(workspace.entries(_KIND))
         entries = [each for one in names for each in workspace.versions(_KIND, one)[: 1 if latest else None]]
-        wanted = dict(tags or {}).items()
-        return [Model(workspace, e.name, version=e.version) for e in entries if wanted <= dict(e.body["tags"]).items()]
+        asked = tags.items() if isinstance(tags, Mapping) else tags or ()
+        pairs: builtins.list[Sequence[str]] = [(each,) if isinstance(each, str) else each for each in asked]
+        return [
+            Model(workspace, entry.name, version=entry.version)
+            for entry in entries
+            if all(key in entry.body["tags"] and value in ([], [entry.body["tags"][key]]) for key, *value in pairs)
+        ]
 
     @staticmethod
     def get_model_path(model_name: str, version: int | None = None, _workspace: WorkspaceFolder | None = None) -> str:

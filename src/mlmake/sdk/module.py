@@ -6,10 +6,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mlmake.errors import UnknownName, WrongValue
+from mlmake.errors import NotYetError, UnknownName, WrongValue
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.words import check_port, literal, parameter_value
@@ -18,6 +17,7 @@ FOLDER = "modules"
 """Where the files of published versions stand, as `modules/NAME/VERSION`."""
 _NAME = re.compile(r"\w[\w-]{0,99}")
 _VERSION = re.compile(r"\d+(\.\d+)*")
+ACTIVE, DISABLED = "Active", "Disabled"
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 
 
@@ -29,7 +29,12 @@ class _PortDef:
 
 
 class InputPortDef(_PortDef):
-    """An input of a module."""
+    """An input of a module. Raises NotYetError for one that may be left out."""
+
+    def __init__(self, name: str, *_: object, is_optional: bool = False, **__: object) -> None:
+        super().__init__(name)
+        if is_optional:
+            raise NotYetError(f"input {name}: one that may be left out", hint="publish two versions of the module")
 
 
 class OutputPortDef(_PortDef):
@@ -40,12 +45,12 @@ class OutputPortDef(_PortDef):
         self.is_directory = is_directory
 
 
-@dataclass(frozen=True, slots=True)
 class ParamDef:
     """A parameter of a module, with its default."""
 
-    name: str
-    default_value: Any = None
+    def __init__(self, name: str, default_value: Any = None, *_: object, **__: object) -> None:
+        self.name = name
+        self.default_value = default_value
 
 
 class Module:
@@ -97,8 +102,11 @@ class Module:
     ) -> ModuleVersion:
         """Keep a script, with all files of its folder as they are now, as a new version.
 
-        `arguments` may hold the ports, and `ParamDef`s or names of `params` as `PipelineParameter`s. Raises WrongValue.
+        `arguments` may hold the ports, and `ParamDef`s or names of `params` as `PipelineParameter`s. Raises WrongValue,
+        and NotYetError for a `runconfig`.
         """
+        if runconfig is not None:
+            raise NotYetError(f"module {self.name}: a runconfig of its own", hint="give it to the ModuleStep")
         known = [each.version for each in self.module_version_list()]
         number = version or str(max([int(each.partition(".")[0]) for each in known], default=0) + 1)
         source = os.path.abspath(source_directory or ".")
@@ -116,7 +124,8 @@ class Module:
             "outputs": {each.name: each.is_directory for each in makes},
             "params": {name: parameter_value(_default(value)) for name, value in (params or {}).items()},
             "arguments": None if arguments is None else [_word(each) for each in arguments],
-            "status": "Active",
+            "category": category or "",
+            "status": ACTIVE,
         }
         self.workspace.register("module version", f"{self.name}:{number}", body)
         if is_default:
@@ -136,20 +145,27 @@ class Module:
         return [each.version for each in Module.get(workspace, name=name).module_version_list()]
 
     def resolve(self, version: str | None = None) -> ModuleVersion:
-        """That version, or the default one, or the highest. Raises UnknownName."""
+        """That version, or the default one, or the highest that is not disabled. Raises UnknownName."""
         wanted = version or self.get_default_version()
         versions = self.module_version_list()
-        for each in versions:
-            if each.version == wanted:
-                return each
-        if wanted or not versions:
+        meant = [each for each in versions if each.version == wanted or (not wanted and each.status != DISABLED)]
+        if not meant:
             known = ", ".join(each.version for each in versions) or "none"
             raise UnknownName(f"module {self.name} has no version {wanted or ''}".rstrip(), hint=f"it has: {known}")
-        return versions[-1]
+        return meant[-1]
 
     def set_default_version(self, version_id: str) -> None:
-        """Make a version the default."""
-        body = {"description": self.description, "default": version_id}
+        """Make a version the default. Raises UnknownName."""
+        self.resolve(version_id)
+        self._keep(version_id)
+
+    def set_description(self, description: str) -> None:
+        """Give it another description."""
+        self.description = description
+        self._keep(self.get_default_version())
+
+    def _keep(self, default: str | None) -> None:
+        body = {"description": self.description, "default": default}
         self.workspace.register("module", self.name, body, is_new=False)
 
     def get_default_version(self) -> str | None:
@@ -171,7 +187,7 @@ class ModuleVersion:
     def __init__(self, module: Module, version: str, body: Mapping[str, Any]) -> None:
         self._module = module
         self.version = version
-        self.body = body
+        self.body = dict(body)
 
     @staticmethod
     def get(workspace: WorkspaceFolder, module_version_id: str) -> ModuleVersion:
@@ -192,8 +208,37 @@ class ModuleVersion:
         return str(self.body["description"])
 
     @property
+    def module_id(self) -> str:
+        return self._module.id
+
+    @property
+    def category(self) -> str:
+        return str(self.body.get("category", ""))
+
+    @property
     def status(self) -> str:
+        """Active, Deprecated or Disabled."""
         return str(self.body["status"])
+
+    def enable(self) -> None:
+        """Have it used again."""
+        self._keep(status=ACTIVE)
+
+    def disable(self) -> None:
+        """Have no step use it, unless one names it."""
+        self._keep(status=DISABLED)
+
+    def deprecate(self) -> None:
+        """Say that another version is to be used; it is used as before."""
+        self._keep(status="Deprecated")
+
+    def set_description(self, description: str) -> None:
+        """Give it another description."""
+        self._keep(description=description)
+
+    def _keep(self, **about: str) -> None:
+        self.body.update(about)
+        self._module.workspace.register("module version", self.module_version_id, self.body, is_new=False)
 
     def __repr__(self) -> str:
         return f"ModuleVersion({self.module_version_id!r})"

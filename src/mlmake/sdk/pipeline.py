@@ -50,9 +50,7 @@ class Pipeline:
         name: str | None = None,
         **kwargs: object,
     ) -> None:
-        for keyword in kwargs:
-            if keyword not in _KEYWORDS:
-                raise WrongValue(f"parameter {keyword} is not recognized for Pipeline")
+        _check_known(kwargs)
         self.workspace = workspace
         self.name = name
         self.description = description or ""
@@ -103,8 +101,11 @@ class Pipeline:
             force=bool(regenerate_outputs),
             properties={"azureml.pipelinerunparent": parent_run_id} if parent_run_id else {},
         )
+        _check_known(kwargs)
         experiment = ExperimentName(self.workspace, experiment_name)
-        return PipelineRun(experiment, self.handed_over(experiment, asked, pipeline_parameters or {}, tags or {}))
+        run = PipelineRun(experiment, self.handed_over(experiment, asked, pipeline_parameters or {}, tags or {}))
+        print(f"Submitted PipelineRun {run.id}")
+        return run
 
     def handed_over(
         self,
@@ -222,9 +223,12 @@ class Pipeline:
 
     def _check_producers(self) -> None:
         makers: dict[Made, PipelineStep] = {}
+        shared: dict[str, Made] = {}
         for step in self.steps:
             for made in step.outputs:
                 other = makers.setdefault(made, step)
+                if (name := made.pipeline_output_name) and shared.setdefault(name, made) is not made:
+                    raise WrongValue(f"two outputs of the pipeline are named {name!r}: rename one")
                 if other is not step:
                     raise WrongValue(
                         f"output {made.name} of step {step.name} is already an output of step {other.name}"
@@ -232,3 +236,9 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"Pipeline({[step.name for step in self.steps]})"
+
+
+def _check_known(given: Mapping[str, object]) -> None:
+    for keyword in given:
+        if keyword not in _KEYWORDS:
+            raise WrongValue(f"parameter {keyword} is not recognized for Pipeline")

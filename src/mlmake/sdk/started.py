@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from mlmake import inside
 from mlmake.errors import RunFailed, UnknownName
@@ -26,6 +26,8 @@ FOREVER = sys.maxsize
 class StartedRun(Run):
     """A run of a workspace, from outside."""
 
+    kind: ClassVar[str] = ""
+
     def __init__(self, experiment: ExperimentName, id: str, folder: str = "", parent: str = "") -> None:
         super().__init__(id, folder, experiment.name, parent)
         self._of = experiment
@@ -40,13 +42,38 @@ class StartedRun(Run):
     def tags(self) -> dict[str, str | None]:
         return self.get_tags()
 
-    def get_status(self) -> str:
-        """Its status, in a word."""
+    @property
+    def status(self) -> str:
+        return self.get_status()
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return self.get_properties()
+
+    @property
+    def type(self) -> str:
+        """What it is a run of, in Azure's words."""
+        return self.kind
+
+    def get_children(
+        self,
+        recursive: bool = False,
+        tags: str | Mapping[str, str | None] | None = None,
+        properties: Mapping[str, str] | None = None,
+        type: str | None = None,
+        status: str | None = None,
+        **ignored: object,
+    ) -> Iterator[Any]:
+        """Runs that it is made of: those with a tag, properties, a type, a status."""
+        return iter(())
+
+    def get_details_with_logs(self) -> dict[str, Any]:
+        """What is known of it, with what was said."""
         raise NotImplementedError
 
     def get_portal_url(self) -> str:
         """The address of its page, where one is served; the folder of the workspace else."""
-        return f"file://{self.workspace.root}"
+        return self.experiment.get_portal_url()
 
     def download_file(self, name: str, output_file_path: str | None = None) -> str:
         """Copy a file that it keeps (`outputs/model.pkl`); where it is now. Raises UnknownName."""
@@ -55,29 +82,38 @@ class StartedRun(Run):
             raise UnknownName(f"run {self.id} keeps no file {name!r}", hint=f"it keeps: {', '.join(files) or 'none'}")
         return copied(files[name], output_file_path or os.path.basename(name))
 
-    def download_files(self, prefix: str = "", output_directory: str = ".") -> list[str]:
+    def download_files(self, prefix: str | None = None, output_directory: str | None = None) -> list[str]:
         """Copy all files that it keeps whose names begin so; where they are now."""
-        files = inside.kept_files(self._folder)
-        return [self.download_file(n, os.path.join(output_directory, n)) for n in files if n.startswith(prefix)]
+        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
+        return [self.download_file(name, os.path.join(output_directory or ".", name)) for name in names]
 
     def register_model(self, model_name: str, model_path: str | None = None, **about: Any) -> Model:
-        """Register a file that it keeps, `outputs/NAME` by default, as a new version of a model. Raises UnknownName."""
-        name = model_path or f"outputs/{model_name}"
-        with tempfile.TemporaryDirectory(dir=self.workspace.home.folder) as folder:
-            file = self.download_file(name, os.path.join(folder, os.path.basename(name)))
-            return Model.register(self.workspace, file, model_name, run_id=self.id, **about)
+        """Register a file or folder that it keeps, `outputs/NAME` by default, as a new version of a model.
 
-    def complete(self) -> None:
+        Raises UnknownName.
+        """
+        name = (model_path or f"outputs/{model_name}").rstrip("/")
+        with tempfile.TemporaryDirectory(dir=self.workspace.home.folder) as folder:
+            if not self.download_files(f"{name}/", folder):
+                self.download_file(name, os.path.join(folder, name))
+            return Model.register(self.workspace, os.path.join(folder, name), model_name, run_id=self.id, **about)
+
+    def complete(self, _set_status: bool = True) -> None:
         """A run ends by itself. Raises NotImplementedError."""
         raise NotImplementedError("a submitted run ends by itself; cancel() ends it early")
 
-    fail = child_run = complete
+    def fail(self, error_details: object = None, error_code: str | None = None, _set_status: bool = True) -> None:
+        """The same."""
+        self.complete()
 
 
 class SubmittedRun(StartedRun):
     """A run that is a submission of its own."""
 
     finished = Status.FINISHED.value
+
+    def __init__(self, experiment: ExperimentName, id: str) -> None:
+        super().__init__(experiment, id, Place(experiment.workspace.home, id).kept)
 
     @property
     def submission(self) -> Submission:
@@ -93,10 +129,9 @@ class SubmittedRun(StartedRun):
     def display_name(self) -> str:
         return f"{self.experiment.name} {self.number}"
 
-    @property
-    def properties(self) -> dict[str, str]:
+    def get_properties(self) -> dict[str, str]:
         """Words that never change."""
-        return dict(self.submission.asked.properties)
+        return {**inside.properties(self._logged()), **self.submission.asked.properties}
 
     def get_status(self) -> str:
         """NotStarted, Running, CancelRequested, Failed, Canceled, and at the end Finished (Completed for a script)."""
@@ -111,7 +146,7 @@ class SubmittedRun(StartedRun):
             "status": self.get_status(),
             "startTimeUtc": utc(found.started),
             "endTimeUtc": utc(found.ended),
-            "properties": dict(found.asked.properties),
+            "properties": self.get_properties(),
             "parameters": dict(found.asked.params),
             "tags": dict(found.tags),
             "run": found.run,
@@ -132,14 +167,29 @@ class SubmittedRun(StartedRun):
         with desk.opened(self.workspace.home) as submissions:
             submissions.tag(self.id, {key: None if value is None else str(value) for key, value in tags.items()})
 
-    def remove_tags(self, tags: Sequence[str]) -> list[str]:
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Take tags away."""
         with desk.opened(self.workspace.home) as submissions:
-            submissions.tag(self.id, {}, tags)
-        return list(tags)
+            submissions.tag(self.id, {}, [tags] if isinstance(tags, str) else list(tags))
 
     def get_tags(self) -> dict[str, str | None]:
-        return dict(self.submission.tags)
+        """Its tags, those that its steps have put included."""
+        return {**inside.tags(self._logged()), **self.submission.tags}
+
+    def add_properties(self, properties: Mapping[str, str]) -> None:
+        """Words that never change: what a name was given first, it keeps."""
+        with desk.opened(self.workspace.home) as submissions:
+            submissions.put_properties(self.id, {name: str(value) for name, value in properties.items()})
+
+    def _metrics(self) -> dict[str, Any]:
+        return inside.metrics(sorted(self._logged(), key=lambda each: each["time"]))
+
+    def _logged(self) -> list[dict[str, Any]]:
+        """What was logged for it: from outside, and by its steps."""
+        return inside.entries(self._folder)
+
+    def get_details_with_logs(self) -> dict[str, Any]:
+        return {**self.get_details(), "log": self.get_all_logs()}
 
     def get_all_logs(self) -> str:
         """What its build has said so far."""
@@ -159,7 +209,7 @@ class SubmittedRun(StartedRun):
         """
         if show_output:
             print(f"{type(self).__name__}Id: {self.id}\nLink: {self.get_portal_url()}")
-        shown = _Shown(self._place) if show_output else lambda _: None
+        shown = Shown(self.get_all_logs) if show_output else lambda _: None
         found = desk.wait(self.workspace.home, self.id, min(timeout_seconds, 1e9), shown)
         status = self.finished if found.status is Status.FINISHED else found.status.value
         if show_output:
@@ -181,18 +231,24 @@ class SubmittedRun(StartedRun):
             yield step, names.get(step.step, step.step.partition(".")[2])
 
 
-class _Shown:
-    """Prints what a build says, as it comes."""
+class Shown:
+    """Prints what is said, as it comes."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
         self._shown = 0
 
     def __call__(self, _: Submission) -> bool:
-        text = self._place.read_log()
+        text = self._read()
         print(text[self._shown :], end="", flush=True)
         self._shown = len(text)
         return False
+
+
+def has(found: Mapping[str, str | None], wanted: str | Mapping[str, str | None] | None) -> bool:
+    """Whether there is a tag of a name, or all tags of these names and values; None is any value."""
+    asked = {wanted: None} if isinstance(wanted, str) else dict(wanted or {})
+    return all(key in found and value in (None, found[key]) for key, value in asked.items())
 
 
 def utc(seconds: float | None) -> str | None:

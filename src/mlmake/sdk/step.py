@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from mlmake.errors import WrongValue
+from mlmake.errors import NotYetError, WrongValue
 from mlmake.sdk.data import (
     InputPortBinding,
     Made,
@@ -19,6 +19,9 @@ from mlmake.sdk.datastore import DataPathComputeBinding, DataReference
 from mlmake.sdk.folder import WorkspaceFolder
 from mlmake.sdk.parameters import PipelineParameter
 from mlmake.sdk.words import check_port
+
+_PARAMETER = "parameter:"
+"""Before the name of one of a step's `params`, among its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Port:
     def made(self) -> Made | None:
         """What another step makes, if it is that."""
         return self.data if isinstance(self.data, Made) else None
+
+    @property
+    def given_name(self) -> str:
+        """Its name before it was another one in the step."""
+        return str(getattr(self.given, "name", self.name))
 
 
 class Drafting(Protocol):
@@ -124,12 +132,22 @@ class PipelineStep:
         if isinstance(argument, PipelineParameter) and not argument.is_data:
             own = (name for name, value in self.params.items() if value is argument)
             return "params", next(own, argument.name)
+        if isinstance(argument, str):
+            name = argument.removeprefix(_PARAMETER)
+            return ("params", name) if name != argument and name in self.params else None
         found = [name for name, port in self.ports.items() if _is_same(argument, port)]
         found_made = [name for name, made in self.made.items() if argument is made or _data_of(argument) is made]
         for space, names in (("outputs", found_made), ("inputs", found)):
             if names:
                 return space, names[0]
         return None
+
+    def variables(self) -> dict[str, tuple[str, str]]:
+        """What the name in a text such as `f"--to={output}"` stands for; an input is no output of the same name."""
+        made = [(name, ("outputs", own)) for own, each in self.made.items() for name in (own, each.name)]
+        read = [(name, ("inputs", name)) for name in self.ports]
+        given = [(port.given_name, ("inputs", name)) for name, port in self.ports.items()]
+        return dict(reversed([*made, *read, *given]))
 
     def _checked_outputs(self, outputs: list[Any], inputs: list[Any]) -> list[Made]:
         made = [_made_of(each, self.name) for each in outputs]
@@ -170,6 +188,14 @@ class PipelineStep:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+def no_nodes(given: Mapping[str, Any] | None) -> None:
+    """Raise NotYetError for parameters that say on how many nodes a step runs."""
+    if given:
+        raise NotYetError(
+            f"runconfig_pipeline_params {', '.join(given)}: a step runs on one machine", hint="leave them out"
+        )
 
 
 class StepSequence:

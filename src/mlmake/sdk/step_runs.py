@@ -9,13 +9,15 @@ from mlmake import inside
 from mlmake.errors import RunFailed, UnknownName
 from mlmake.model.submission import Status, Submission, SubmittedStep
 from mlmake.sdk.results import PortDataReference, StepRunOutput
-from mlmake.sdk.started import FOREVER, StartedRun, SubmittedRun, utc
+from mlmake.sdk.started import FOREVER, Shown, StartedRun, SubmittedRun, utc
 from mlmake.services.submitted import desk
 from mlmake.services.submitted.explaining import Told, explained
 
 
 class StepRun(StartedRun):
     """A step of a run of a pipeline."""
+
+    kind = "azureml.StepRun"
 
     def __init__(self, parent: SubmittedRun, step: str, name: str) -> None:
         super().__init__(parent.experiment, f"{parent.id}.{step}", parent=parent.id)
@@ -40,11 +42,15 @@ class StepRun(StartedRun):
         """Whether it did not run, as what an earlier run of it gave stands for it."""
         return self.submitted.is_reused
 
-    @property
-    def properties(self) -> dict[str, str]:
-        """Where it was reused, the number of the run whose results stand for it."""
+    def get_properties(self) -> dict[str, str]:
+        """Words that never change; where it was reused, the number of the run whose results stand for it too."""
         found = self.submitted
-        return {"azureml.reusedrunid": str(found.run)} if found.is_reused else {}
+        reused = {"azureml.reusedrunid": str(found.run)} if found.is_reused else {}
+        return {**inside.properties(self.logged()), **reused}
+
+    @property
+    def type(self) -> str:
+        return "azureml.ReusedStepRun" if self.is_reused else self.kind
 
     def get_status(self) -> str:
         """NotStarted, Running, Failed, Finished, Canceled."""
@@ -55,6 +61,7 @@ class StepRun(StartedRun):
         found = self.submitted
         return {
             "runId": self.id,
+            "target": desk.project_of(self.workspace.home, self.pipeline_run_id).steps[self.step].spec.compute,
             "status": found.status.value,
             "startTimeUtc": utc(found.started),
             "endTimeUtc": utc(found.ended),
@@ -99,18 +106,21 @@ class StepRun(StartedRun):
         """The same, as something to download or to hand to other steps."""
         return self.get_output(name).get_port_data_reference()
 
-    def get_metrics(self, name: str | None = None, **ignored: object) -> dict[str, Any]:
+    def _metrics(self) -> dict[str, Any]:
         """What it has logged, and the metrics that it declares: also while it runs, and of the run that it reuses."""
         found = self.submitted
         if found.run is None:
             return {}
         with desk.history(self.workspace.home) as runs:
             past = runs.of(found.run, self.step)
-        metrics = {**(past.metrics if past else {}), **inside.metrics(inside.entries(self._kept(found)))}
-        return metrics if name is None else {key: value for key, value in metrics.items() if key == name}
+        return {**(past.metrics if past else {}), **inside.metrics(self.logged())}
 
     def get_tags(self) -> dict[str, str | None]:
-        return inside.tags(inside.entries(self._kept(self.submitted)))
+        return inside.tags(self.logged())
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines that it has logged."""
+        return inside.entries(self._kept(self.submitted))
 
     def logged_for_parent(self) -> list[dict[str, Any]]:
         """The lines that it has logged for the run that it is a part of."""
@@ -136,15 +146,26 @@ class StepRun(StartedRun):
     ) -> str:
         """Wait for its end, or that of the run around it; its status. Raises RunFailed as `PipelineRun` does."""
 
-        def look(_: Submission) -> bool:
+        shown = Shown(self.get_stdout_log) if show_output else lambda _: None
+
+        def look(submission: Submission) -> bool:
+            shown(submission)
             return self.submitted.status.is_over
 
+        if show_output:
+            print(f"StepRunId: {self.id}")
         desk.wait(self.workspace.home, self.pipeline_run_id, min(timeout_seconds, 1e9), look)
         found = self.submitted
+        if show_output:
+            print(f"StepRun Status: {found.status.value}")
         if raise_on_error and found.status in (Status.FAILED, Status.CANCELED):
             what = f"step {self.name} {found.status.value.lower()}"
             raise RunFailed(f"{what}: {found.message}", error_details=found.message)
         return found.status.value
+
+    def _put(self, what: str, name: str, value: Any, **more: Any) -> None:
+        """Raise NotImplementedError: what it has logged is its script's word."""
+        raise NotImplementedError("a step logs and tags from within; parent takes what is said from outside")
 
     def _kept(self, found: SubmittedStep) -> str:
         return self.workspace.home.keep(found.run, self.step) if found.run is not None else ""

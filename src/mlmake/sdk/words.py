@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
+from mlmake import __version__
 from mlmake.errors import WrongValue
 from mlmake.model.data import Value
 from mlmake.model.template import meant, placeholders
 
+VERSION = __version__
+"""For scripts that print the version of the SDK."""
 PORT = re.compile(r"[A-Za-z0-9_]+")
 EXPERIMENT = re.compile(r"[a-zA-Z0-9][\w-]{0,254}")
+VARIABLE = "$AZUREML_DATAREFERENCE_"
+"""Before the name of an input or output in a text that names it: an argument such as `f"--to={output}"`."""
 _NO_NAME = re.compile(r"[^\w-]+")
 _BRACES = re.compile(r"\{(\w+\.[^{}\s]+)\}")
 

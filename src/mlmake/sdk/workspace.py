@@ -12,8 +12,9 @@ from mlmake.sdk.datastore import Datastore
 from mlmake.sdk.environment import Environment
 from mlmake.sdk.experiment import Experiment
 from mlmake.sdk.folder import WorkspaceFolder
+from mlmake.sdk.interactive import InteractiveRun
 from mlmake.sdk.model import Model
-from mlmake.sdk.runs import PipelineRun, ScriptRun
+from mlmake.sdk.runs import PipelineRun, ScriptRun, run_of
 from mlmake.sdk.step_runs import StepRun
 from mlmake.services.submitted import desk
 
@@ -34,8 +35,7 @@ class Workspace(WorkspaceFolder):
 
     def set_default_datastore(self, name: str) -> None:
         """Make another datastore the default. Raises UnknownName."""
-        self.datastores[name]
-        self.register("setting", "default datastore", {"name": name}, is_new=False)
+        self.datastores[name].set_as_default()
 
     @property
     def compute_targets(self) -> dict[str, ComputeTarget]:
@@ -62,15 +62,12 @@ class Workspace(WorkspaceFolder):
         """The newest version of every registered model."""
         return {each.name: each for each in Model.list(self, latest=True)}
 
-    def get_run(self, run_id: str) -> PipelineRun | StepRun | ScriptRun:
-        """A run by its id: of a pipeline, or of a step of one. Raises UnknownName."""
+    def get_run(self, run_id: str) -> PipelineRun | StepRun | ScriptRun | InteractiveRun:
+        """A run by its id: of a pipeline, of a step of one, of a script, of a process. Raises UnknownName."""
         own, _, step = run_id.partition(".")
         found = desk.look(self.home, own)
-        experiment = Experiment(self, found.experiment)
-        if found.asked.kind == "script":
-            return ScriptRun(experiment, own)
-        run = PipelineRun(experiment, own)
-        if not step:
+        run = run_of(Experiment(self, found.experiment), found)
+        if not step or not isinstance(run, PipelineRun):
             return run
         if step not in found.asked.names:
             raise UnknownName(f"run {own} has no step {step!r}")

@@ -84,6 +84,15 @@ class Submissions:
                 left = {key: value for key, value in {**json.loads(row[0]), **tags}.items() if key not in set(gone)}
                 self.connection.execute("UPDATE submissions SET tags = ? WHERE id = ?", (json.dumps(left), id))
 
+    def put_properties(self, id: str, properties: Mapping[str, str]) -> None:
+        """Add properties; those that are there stay as they are."""
+        with transaction(self.connection):
+            row = self.connection.execute("SELECT asked FROM submissions WHERE id = ?", (id,)).fetchone()
+            if row:
+                asked = json.loads(row[0])
+                asked["properties"] = {**properties, **asked["properties"]}
+                self.connection.execute("UPDATE submissions SET asked = ? WHERE id = ?", (json.dumps(asked), id))
+
     def put_steps(self, id: str, steps: Iterable[SubmittedStep]) -> None:
         """Write how steps stand, over what was known of them."""
         marks = ", ".join("?" * 9)

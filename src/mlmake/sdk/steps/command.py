@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mlmake.errors import WrongValue
 from mlmake.sdk.environment import ScriptRunConfig
-from mlmake.sdk.step import Drafting, PipelineStep
+from mlmake.sdk.step import Drafting, PipelineStep, no_nodes
 
 _WORD = re.compile(r"[\w./-]+")
 
@@ -43,6 +43,7 @@ class CommandStep(PipelineStep):
         if not words:
             raise WrongValue("a CommandStep needs a command", hint="command=..., or a ScriptRunConfig with one")
         first = str(words[0]).split()[0] if str(words[0]).split() else "command"
+        no_nodes(runconfig_pipeline_params)
         super().__init__(name or first.rpartition("/")[2], inputs, outputs, words)
         self.params = dict(params or {})
         self.compute_target = compute_target

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from mlmake.errors import WrongValue
 from mlmake.sdk.data import Made, PipelineData
 from mlmake.sdk.datastore import DataReference
-from mlmake.sdk.step import Drafting, PipelineStep
+from mlmake.sdk.step import Drafting, PipelineStep, port_of
 
 
 class DataTransferStep(PipelineStep):
@@ -40,6 +40,8 @@ class DataTransferStep(PipelineStep):
         source = source_data_reference
         if is_folder and isinstance(source, DataReference):
             source = DataReference(source.datastore, source.name, source.path_on_datastore.rstrip("/") + "/")
+        if is_folder and (made := port_of(source).made):
+            made.is_directory = True
         super().__init__(name, [source], [self._output], fix_port_name_collisions=True)
 
     def get_output(self) -> Made:
@@ -52,6 +54,7 @@ class DataTransferStep(PipelineStep):
 
 def _made(destination: Any, is_folder: bool) -> Made:
     if isinstance(destination, Made):
+        destination.is_directory = destination.is_directory or is_folder
         return destination
     if not isinstance(destination, DataReference):
         raise WrongValue(f"a transfer goes to a DataReference or a PipelineData, not to {destination!r}")

@@ -35,6 +35,7 @@ class EstimatorStep(PythonScriptStep):
             arguments=estimator_entry_script_arguments,
             compute_target=compute_target or estimator.compute_target,
             runconfig=estimator.run_config,
+            runconfig_pipeline_params=runconfig_pipeline_params,
             inputs=inputs,
             outputs=outputs,
             source_directory=estimator.source_directory,

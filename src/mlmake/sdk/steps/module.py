@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from mlmake.errors import UnknownName, WrongValue
 from mlmake.sdk.data import InputPortBinding, Made
 from mlmake.sdk.module import Module, ModuleVersion
-from mlmake.sdk.step import Drafting, PipelineStep, port_of
+from mlmake.sdk.step import Drafting, PipelineStep, no_nodes, port_of
 
 
 class ModuleStep(PipelineStep):
@@ -43,6 +43,7 @@ class ModuleStep(PipelineStep):
         self._check(found.body["outputs"], outputs_map, "output")
         inputs = [InputPortBinding(port, port_of(each).data) for port, each in (inputs_map or {}).items()]
         outputs = [_made(port, each, found) for port, each in (outputs_map or {}).items()]
+        no_nodes(runconfig_pipeline_params)
         super().__init__(name or found.module().name, inputs, outputs, arguments)
         self._has_arguments = arguments is not None
         self.compute_target, self.runconfig = compute_target, runconfig

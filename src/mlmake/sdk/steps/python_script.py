@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from mlmake.sdk.step import Drafting, PipelineStep
+from mlmake.sdk.step import Drafting, PipelineStep, no_nodes
 
 
 class PythonScriptStep(PipelineStep):
@@ -34,6 +34,7 @@ class PythonScriptStep(PipelineStep):
         version: str | None = None,
         hash_paths: Sequence[str] | None = None,
     ) -> None:
+        no_nodes(runconfig_pipeline_params)
         super().__init__(name or script_name, inputs, outputs, arguments, fix_port_name_collisions=True)
         self.script_name = script_name
         self.source_directory = source_directory

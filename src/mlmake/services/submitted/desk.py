@@ -18,7 +18,7 @@ from mlmake.config.load import parse
 from mlmake.errors import UnknownName
 from mlmake.home import Home
 from mlmake.model.project import Project
-from mlmake.model.submission import Asked, Status, Submission, SubmittedStep
+from mlmake.model.submission import HERE, Asked, Status, Submission, SubmittedStep
 from mlmake.services.submitted.place import Place
 from mlmake.state.database import connect, explained
 from mlmake.state.runs import Runs
@@ -77,6 +77,29 @@ def submit(
         submissions.add(submission, (step.id for step in project.pipelines[asked.pipeline].steps))
         _take_up(place, submissions, variables)
         return _known(submissions, place.id)
+
+
+def start_here(
+    home: Home, experiment: str, tags: Mapping[str, str | None], properties: Mapping[str, str]
+) -> tuple[str, int]:
+    """Note a run that this process is; its id, and the lock that says that it goes on, for `end_here`."""
+    place = Place(home, str(uuid.uuid4()))
+    os.makedirs(place.folder)
+    handle = place.take()
+    assert handle is not None, "nobody else knows of it"
+    asked = Asked(kind=HERE, properties=properties)
+    with opened(home) as submissions:
+        submissions.add(Submission(id=place.id, experiment=experiment, asked=asked, tags=tags), ())
+        submissions.begin(place.id)
+    return place.id, handle
+
+
+def end_here(home: Home, id: str, handle: int, status: Status, message: str = "") -> None:
+    """Note how a run of this process has ended."""
+    with opened(home) as submissions:
+        is_cancelled = _known(submissions, id).status is Status.CANCELLING
+        submissions.end(id, Status.CANCELED if is_cancelled else status, message)
+    os.close(handle)
 
 
 def look(home: Home, id: str) -> Submission:
@@ -143,6 +166,8 @@ def _take_up(place: Place, submissions: Submissions, variables: Mapping[str, str
         if found.status is Status.CANCELLING:
             close_steps(submissions, place.id)
             submissions.end(place.id, Status.CANCELED)
+        elif not found.status.is_over and found.asked.kind == HERE:
+            submissions.end(place.id, Status.FAILED, "its script ended before it said complete()")
         elif not found.status.is_over and starts >= _MOST_STARTS:
             last = place.read_log().strip().splitlines()[-1:] or ["it left no word"]
             submissions.end(place.id, Status.FAILED, f"its build could not start: {last[0]}")

@@ -38,6 +38,11 @@ class Place:
         return os.path.join(self.folder, "log")
 
     @property
+    def kept(self) -> str:
+        """What was logged for it from outside of its steps, and uploaded."""
+        return os.path.join(self.folder, "kept")
+
+    @property
     def _lock(self) -> str:
         return os.path.join(self.folder, "lock")
 
