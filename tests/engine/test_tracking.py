@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hosts import Door, door
+from mlmake.engine import tracking
 from mlmake.errors import ConfigError, UsageError
 from mlmake.model.events import Noticed
 from mlmake.sdk import Experiment, Pipeline, PythonScriptStep
@@ -282,6 +283,19 @@ def test_a_server_that_does_not_answer(project: Folder, monkeypatch: pytest.Monk
         built = project.build()
     assert built.done == ["touch"]
     assert "it cannot be reached" in notices(built)[0]
+
+
+def test_a_server_that_is_slow(project: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that may start waits for it only so long; the end of the build too."""
+    monkeypatch.setattr(tracking, "_PATIENCE", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server((HOST, 0)) as silent:
+        head(project, f"http://{HOST}:{silent.getsockname()[1]}")
+        project.steps(TOUCH)
+        built = project.build()
+    assert built.done == ["touch"]
+    assert "it cannot be reached (no answer in 0.1 s)" in notices(built)[0]
 
 
 def test_a_server_that_goes_away_and_comes_back(project: Folder, mlflow: str, monkeypatch: pytest.MonkeyPatch) -> None:
