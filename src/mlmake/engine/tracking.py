@@ -31,6 +31,8 @@ from mlmake.trackers.base import Opening, Tracker
 T = TypeVar("T")
 _RUN, _PLACE, _JOB = "mlmake.run", "mlmake.place", "mlmake.job"
 """Tags: the number of mlmake's run, which project on which machine it is of, and what job a step's run is."""
+_PATIENCE = 15.0
+"""Seconds that a step which may start waits for the server to make its run."""
 _PAUSE = 30.0
 """Seconds for which a server that could not be reached is not asked again."""
 _GLANCE, _LONGEST_STOP = 0.1, 5.0
@@ -93,13 +95,13 @@ class Tracking:
         self._endings: SimpleQueue[_Ending | Outcome] = SimpleQueue()
         self._unsent: list[_Ending] = []
         self._is_ended = False
+        self._is_loaded = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlmake-track", daemon=True)
         self._thread.start()
 
     def joined(self, step: Step, step_run: StepRun, job: Job) -> Job:
         """A job that begins now, and whose process finds its run; where the server cannot be had, the job as it was."""
-        with self._lock:
-            run = self._tried(partial(self._begun, step, step_run, job.shipment.name if job.shipment else ""))
+        run = self._soon(partial(self._begun, step, step_run, job.shipment.name if job.shipment else ""))
         if run is None:
             return job
         found = self._tracker.variables(run)
@@ -145,6 +147,8 @@ class Tracking:
     # In its own thread.
 
     def _work(self) -> None:
+        self._tried(self._tracker.load)
+        self._is_loaded.set()
         self._tried(self._open)
         while isinstance(ending := self._endings.get(), _Ending):
             self._send(ending)
@@ -216,9 +220,31 @@ class Tracking:
                 self._parent = self._tracker.begin(self._opening)
             return self._parent
 
+    @property
+    def _is_down(self) -> bool:
+        return time.monotonic() < self._down_until
+
+    def _soon(self, work: Callable[[], T]) -> T | None:
+        """The same if it takes no longer than a step may be held up. What takes longer goes on, for its end to find."""
+
+        def do() -> None:
+            with self._lock:  # in it, so that of many that wait for one that fails each knows of it
+                answer.put(self._tried(work))
+
+        self._is_loaded.wait()
+        if self._is_down:
+            return None
+        answer: SimpleQueue[T | None] = SimpleQueue()
+        threading.Thread(target=do, name="mlmake-join", daemon=True).start()
+        try:
+            return answer.get(timeout=_PATIENCE)
+        except Empty:
+            self._note(ConnectionError(f"no answer in {_PATIENCE:g} s"))
+            return None
+
     def _tried(self, work: Callable[[], T]) -> T | None:
         """What it gives; None where the server does not take it."""
-        if time.monotonic() < self._down_until:
+        if self._is_down:
             return None
         try:
             return work()

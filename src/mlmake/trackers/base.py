@@ -41,12 +41,15 @@ class Content:
 class Tracker(Protocol):
     """A server that is told of runs.
 
-    1. Nothing is asked of the server, nor loaded, before the first call.
+    1. Nothing is asked of the server before the first call, and `load`, which is work of this machine, asks nothing.
     2. Every call may come from any thread, and gives up on a server that does not answer within a minute.
     3. A call raises ConnectionError where the server cannot be reached and may be later, and whatever error its client
        raises where it does not take what it is told.
     4. `log` may be called again for the same run, also by others: what is said of it already stays.
     """
+
+    def load(self) -> None:
+        """Load what asks the server, which may take seconds."""
 
     def begin(self, opening: Opening) -> str:
         """Make a run; its id."""

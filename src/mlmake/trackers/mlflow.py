@@ -18,7 +18,7 @@ from mlmake.model.run import Outcome
 from mlmake.trackers.base import Content, Opening, Point
 
 T = TypeVar("T")
-_TIMEOUT, _RETRIES = 10, 1
+_TIMEOUT, _RETRIES = 20, 1
 """Seconds that the server has to answer, and how often it is asked again; MLflow's own variables say otherwise."""
 _PARENT = "mlflow.parentRunId"
 _STATUS = {Outcome.DONE: "FINISHED", Outcome.FAILED: "FAILED", Outcome.CANCELLED: "KILLED", Outcome.LOST: "KILLED"}
@@ -40,6 +40,12 @@ class MlflowTracker:
         self._lock = threading.Lock()
         self._experiment = ""
         self._opened: Any = None
+
+    def load(self) -> None:
+        """Load MLflow's client."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = _loaded().MlflowClient(self._address)
 
     def begin(self, opening: Opening) -> str:
         """Make a run; its id."""
@@ -95,9 +101,8 @@ class MlflowTracker:
             raise
 
     def _client(self) -> Any:
+        self.load()
         with self._lock:
-            if self._opened is None:
-                self._opened = _loaded().MlflowClient(self._address)
             if not self._experiment:
                 self._experiment = self._made(self._opened)
             return self._opened
@@ -122,6 +127,7 @@ def _loaded() -> Any:
     known = import_module("mlflow.environment_variables")
     known.MLFLOW_HTTP_REQUEST_TIMEOUT.default = _TIMEOUT
     known.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = _RETRIES
+    known.MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.default = 0.0
     known.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
     getLogger("urllib3.connectionpool").setLevel(ERROR)
     return module
