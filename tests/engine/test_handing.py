@@ -13,7 +13,7 @@ def test_what_counts_is_handed_over_also_behind_links(project: Folder) -> None:
     (project.root / "data/nothing").symlink_to("nowhere")
     project.steps("""
         [one]
-        command = "(cd {inputs.x} && cat a.csv in/b.csv linked/c.csv loop/a.csv odd* && test ! -e nothing) > {outputs.y}"
+        command = "(cd {inputs.x} && cat a.csv in/* linked/c.csv loop/a.csv odd* && test ! -e nothing) > {outputs.y}"
         inputs = { x = { path = "data/", mode = "folder" } }
         outputs = { y = "build/y" }
     """)
