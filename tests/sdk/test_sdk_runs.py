@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -11,6 +12,7 @@ import pytest
 
 from mlmake.errors import RunFailed, UnknownName
 from mlmake.inside import Run
+from mlmake.model.submission import Status
 from mlmake.sdk import (
     CommandStep,
     DataReference,
@@ -33,6 +35,7 @@ from mlmake.sdk import (
 )
 from mlmake.sdk.runs import PipelineRun
 from mlmake.services.submitted import desk
+from mlmake.services.submitted.explaining import explained
 from projects import Folder, kill, until
 from workspaces import copy, ran, worker_of, workspace
 
@@ -329,6 +332,22 @@ def test_a_run_outlives_its_script_and_its_own_worker(place: Folder) -> None:
     place.write({"two": ""})
     done(run)
     assert not place.has("one.started"), "a step that had ended does not run again"
+    assert [(each.is_reused, each.ended is None) for each in desk.steps(ws.home, run.id)] == [(False, False)] * 2
+
+
+def test_a_worker_that_died_between_the_record_of_a_step_and_its_note(place: Folder) -> None:
+    ws = workspace(place)
+    run = Experiment(ws, "e").submit(Pipeline(ws, [copy(PipelineData("x"), name="one")]))
+    done(run)
+    (step,) = desk.steps(ws.home, run.id)
+    with desk.opened(ws.home) as submissions:
+        submissions.put_steps(run.id, [replace(step, status=Status.RUNNING, ended=None)])
+        submissions.connection.execute("UPDATE submissions SET status = 'Running'")
+    done(run)
+    (found,) = desk.steps(ws.home, run.id)
+    assert replace(found, ended=step.ended) == step and found.ended
+    assert [str(told) for told in explained(ws.home, run.id).values()] == ["ran: never ran"]
+    assert ran(place) == ["one"]
 
 
 def test_a_build_that_cannot_start_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

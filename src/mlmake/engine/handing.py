@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import suppress
 
 from mlmake.engine.staging import Stage
 from mlmake.model.data import Input, InputMode, Location
 from mlmake.model.step import Step
 from mlmake.state.fingerprint import Fingerprint
+from mlmake.state.stamps import TOP, entries
 
 
 def handed(step: Step, seen: Fingerprint, stage: Stage) -> dict[str, tuple[str, ...]]:
@@ -37,15 +38,31 @@ def _link(folder: str, found: Mapping[str, str]) -> None:
     os.makedirs(folder)
     for below, path in found.items():
         target = os.path.normpath(os.path.join(folder, below))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if not os.path.isdir(path):
-            os.symlink(path, target)
-            continue
-        for at, _, names in os.walk(path):
-            inside = Path(target, os.path.relpath(at, path))
-            inside.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                (inside / name).symlink_to(os.path.join(at, name))
+        os.makedirs(target if os.path.isdir(path) else os.path.dirname(target), exist_ok=True)
+        if os.path.isdir(path):
+            _link_inside(target, path)
+        else:
+            _link_file(target, path)
+
+
+def _link_inside(target: str, path: str) -> None:
+    """What counts as the content of a folder: links to other folders are followed, as they are for its digest."""
+    waiting = [TOP]
+    while waiting:
+        place = waiting.pop()
+        for name, _, inner in entries(path, place, in_order=False):
+            below = f"{place[0]}{name}"
+            if inner:
+                os.makedirs(os.path.join(target, below), exist_ok=True)
+                waiting.append(inner)
+            else:
+                _link_file(os.path.join(target, below), os.path.join(path, below))
+
+
+def _link_file(target: str, path: str) -> None:
+    """One that was named twice, as by a glob and by the folder around it, is there already."""
+    with suppress(FileExistsError):
+        os.symlink(path, target)
 
 
 def _base(location: Location) -> str:

@@ -20,7 +20,7 @@ from mlmake.home import Home
 from mlmake.model.project import Project
 from mlmake.model.submission import HERE, Asked, Status, Submission, SubmittedStep
 from mlmake.services.submitted.place import Place
-from mlmake.state.database import connect, explained
+from mlmake.state import database
 from mlmake.state.runs import Runs
 from mlmake.state.submissions import Submissions
 
@@ -34,23 +34,15 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.2
 @contextmanager
 def opened(home: Home) -> Iterator[Submissions]:
     """The submissions of a project. Raises StateError."""
-    connection = connect(home, create=True)
-    try:
-        with explained(home):
-            yield Submissions(connection)
-    finally:
-        connection.close()
+    with database.opened(home, create=True) as connection:
+        yield Submissions(connection)
 
 
 @contextmanager
 def history(home: Home) -> Iterator[Runs]:
     """The builds of a project, for reading. Raises StateError."""
-    connection = connect(home, create=False)
-    try:
-        with explained(home):
-            yield Runs(connection)
-    finally:
-        connection.close()
+    with database.opened(home, create=False) as connection:
+        yield Runs(connection)
 
 
 def submit(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import replace
 
 from mlmake.home import Home
@@ -24,7 +23,7 @@ from mlmake.model.project import Project
 from mlmake.model.reason import State
 from mlmake.model.run import Outcome
 from mlmake.model.submission import Status, SubmittedStep
-from mlmake.state.database import connect
+from mlmake.state.database import opened
 from mlmake.state.runs import Runs
 from mlmake.state.submissions import Submissions
 
@@ -101,15 +100,17 @@ class Notes:
         return SubmittedStep(step=step, status=status, run=self._run, started=self._started.get(step), log=log)
 
     def _reuse(self, steps: Iterable[str]) -> None:
-        """Note steps whose last good results stand for this run too."""
-        with closing(connect(self._home, create=False)) as connection:
-            found = [_reused(connection, step) for step in steps]
+        """Note steps whose last good results stand for this run too; if it was an earlier worker that had them made,
+        they are this run's own."""
+        known = {each.step: each for each in self._submissions.steps(self._id)}
+        with opened(self._home, create=False) as connection:
+            found = [_standing(connection, known.get(step, SubmittedStep(step=step))) for step in steps]
         self._submissions.put_steps(self._id, found)
 
     def _note_run(self) -> None:
         """Note the number of this build's run, the newest one: nobody else can have begun another."""
         if self._run is None:
-            with closing(connect(self._home, create=False)) as connection:
+            with opened(self._home, create=False) as connection:
                 self._run = Runs(connection).last(1)[0].number
             self._submissions.note_run(self._id, self._run)
 
@@ -120,8 +121,15 @@ class Notes:
         print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
-def _reused(connection: sqlite3.Connection, step: str) -> SubmittedStep:
-    row = connection.execute("SELECT run FROM records WHERE step = ?", (step,)).fetchone()
+def _standing(connection: sqlite3.Connection, known: SubmittedStep) -> SubmittedStep:
+    """A step that is fresh, by what was noted of it before; who noted that may have died ahead of its end."""
+    row = connection.execute("SELECT run, finished FROM records WHERE step = ?", (known.step,)).fetchone()
     run = int(row[0]) if row else None
-    past = connection.execute("SELECT log FROM step_runs WHERE step = ? AND run = ?", (step, run)).fetchone()
-    return SubmittedStep(step=step, status=Status.FINISHED, run=run, is_reused=True, log=past[0] if past else "")
+    asked = "SELECT log, outcome FROM step_runs WHERE step = ? AND run = ?"
+    log, outcome = connection.execute(asked, (known.step, run)).fetchone() or ("", "")
+    if row is None or run != known.run or known.status not in (Status.RUNNING, Status.FINISHED):
+        return SubmittedStep(step=known.step, status=Status.FINISHED, run=run, is_reused=True, log=log)
+    if known.status is Status.FINISHED:
+        return known
+    is_reused = outcome == Outcome.RESTORED.value
+    return replace(known, status=Status.FINISHED, is_reused=is_reused, ended=row[1], log=log)

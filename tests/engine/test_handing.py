@@ -1,0 +1,39 @@
+"""`mode = "folder"`: one folder with just the files that an input names."""
+
+from __future__ import annotations
+
+from projects import Folder
+
+
+def test_what_counts_is_handed_over_also_behind_links(project: Folder) -> None:
+    project.write({"data/a.csv": "a", "data/in/b.csv": "b", "other/c.csv": "c"})
+    (project.root / "data/linked").symlink_to("../other")
+    (project.root / "data/loop").symlink_to(".")
+    (project.root / "data/odd\nname").symlink_to("a.csv")
+    (project.root / "data/nothing").symlink_to("nowhere")
+    project.steps("""
+        [one]
+        command = "(cd {inputs.x} && cat a.csv in/* linked/c.csv loop/a.csv odd* && test ! -e nothing) > {outputs.y}"
+        inputs = { x = { path = "data/", mode = "folder" } }
+        outputs = { y = "build/y" }
+    """)
+    assert project.build().done == ["one"]
+    assert project.read("build/y") == "abcaa"
+    project.write({"other/c.csv": "changed"})
+    assert project.build().done == ["one"]
+
+
+def test_a_file_that_is_named_twice_stands_once(project: Folder) -> None:
+    project.write({"data/a.csv": "a", "data/in/b.csv": "b"})
+    project.steps("""
+        [glob]
+        command = "(cd {inputs.x} && find . -type l | sort) > {outputs.y}"
+        inputs = { x = { path = "data/**", mode = "folder" } }
+        outputs = { y = "build/glob" }
+        [list]
+        command = "(cd {inputs.x} && find . -type l | sort) > {outputs.y}"
+        inputs = { x = { path = ["data/in/b.csv", "data/", "data/*.csv"], mode = "folder" } }
+        outputs = { y = "build/list" }
+    """)
+    assert project.build().failed == []
+    assert project.log("build/glob") == project.log("build/list") == ["./a.csv", "./in/b.csv"]
