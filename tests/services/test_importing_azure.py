@@ -239,3 +239,53 @@ def test_nothing_breaks_it(tmp_path_factory: pytest.TempPathFactory, step: dict[
         assert error.message
     else:
         tomli.loads(done.text)
+
+
+def test_a_step_may_have_the_name_of_a_parameter(project: Folder) -> None:
+    project.write(
+        {
+            "p.yml": """
+            pipeline:
+              parameters: {fit: {type: int, default: 3}}
+              steps:
+                fit:
+                  type: PythonScriptStep
+                  script_name: x.py
+                  parameters: {n: 5, p: {source: fit}}
+                  arguments: ["parameter:n", "parameter:p"]
+        """
+        }
+    )
+    made = tomli.loads(imported(str(project.root / "p.yml"), str(project.root)).text)["pipelines"]["p"]
+    assert made["params"] == {"fit": 3, "fit-2": {"n": 5}}
+    assert made["steps"]["fit"]["params"] == {"n": "fit-2.n", "p": "fit"}
+
+
+def test_each_step_keeps_its_own_software(project: Folder) -> None:
+    run = "environment: {{python: {{condaDependenciesFile: {0}/conda.yml}}}}"
+    step = "{{type: PythonScriptStep, script_name: x.py, runconfig: {0}/run.yml}}"
+    project.write({f"{folder}/run.yml": run.format(folder) for folder in "ab"})
+    project.write({f"{folder}/conda.yml": "dependencies: [python=3.11]" for folder in "ab"})
+    project.write({"p.yml": f"pipeline: {{steps: {{one: {step.format('a')}, two: {step.format('b')}}}}}"})
+    made = tomli.loads(imported(str(project.root / "p.yml"), str(project.root)).text)
+    used = [made["environments"][each["environment"]]["conda"] for each in made["pipelines"]["p"]["steps"].values()]
+    assert used == ["a/conda.yml", "b/conda.yml"]
+
+
+@pytest.mark.parametrize(
+    ("top", "step", "message"),
+    [
+        ('parameters: {"a b": {type: int}, "a-b": {type: int}}', "", "parameters.a-b: 'a-b' is a parameter already"),
+        (
+            "data_references: {x: {datastore: d, path_on_datastore: x}}",
+            "inputs: {i: {source: x}}, side_inputs: {i: {source: x}}",
+            "steps.s: inputs: two of them have the name 'i'",
+        ),
+    ],
+)
+def test_two_of_one_name_are_told(project: Folder, top: str, step: str, message: str) -> None:
+    project.write(
+        {"p.yml": f"pipeline:\n  {top}\n  steps: {{s: {{type: PythonScriptStep, script_name: x.py, {step}}}}}"}
+    )
+    with pytest.raises(UsageError, match=message):
+        imported(str(project.root / "p.yml"), str(project.root))

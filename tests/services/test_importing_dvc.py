@@ -384,3 +384,42 @@ def test_nothing_breaks_it(tmp_path_factory: pytest.TempPathFactory, stage: dict
         assert error.message
     else:
         tomli.loads(done.text)
+
+
+def test_no_stage_is_dropped_in_silence(project: Folder) -> None:
+    done = taken(
+        project,
+        """
+        stages:
+          none: {foreach: [], do: {cmd: echo}}
+          some: {foreach: [a, b], frozen: true, do: {cmd: "echo ${item}"}}
+        """,
+    )
+    assert [*steps(done)] == ["some"]
+    assert notes(done) == [
+        "stage none: foreach: it is empty, so there is no step of it",
+        "stage some: frozen: has no counterpart",
+    ]
+    assert all(f"# note: {note}" in done.text for note in notes(done))
+
+
+def test_only_the_stage_whose_command_has_a_parameter_is_told_of_it(project: Folder) -> None:
+    project.write({"params.yaml": "seed: 1"})
+    done = taken(
+        project,
+        """
+        stages:
+          before: {cmd: cat params.yaml, params: [seed]}
+          both: {cmd: "echo ${seed}", params: [seed]}
+          behind: {cmd: cat params.yaml, params: [seed]}
+        """,
+    )
+    assert [note for note in notes(done) if "the command has it" in note] == [
+        "both: params: seed: the command has it from pipelines.toml, the script from params.yaml"
+    ]
+
+
+@pytest.mark.parametrize("loop", ["deps: &a [*a]", "matrix: &a {x: [*a]}"])
+def test_a_file_that_holds_itself_is_told(project: Folder, loop: str) -> None:
+    with pytest.raises(UsageError, match="nested too deep"):
+        taken(project, f"stages:\n  s:\n    cmd: echo ${{x}}\n    {loop}\n")

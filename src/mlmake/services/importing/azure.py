@@ -82,6 +82,8 @@ class _Reader:
             self._draft.leave(said, ("type", "default"), where=f"parameters.{name}.")
             if kind in EMPTY:
                 default = said.get("default")
+                if as_name(name) in self._draft.params:
+                    raise UsageError(f"parameters.{name}: {as_name(name)!r} is a parameter already: rename one")
                 self._draft.params[as_name(name)] = EMPTY[kind] if default is None else default
                 if kind == "string" and default is None:
                     self._draft.note(f"parameters.{name} has no default: it is an empty text; say it with -p {name}=…")

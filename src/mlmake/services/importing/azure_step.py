@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.services.importing.azure_data import Sources, output_path
-from mlmake.services.importing.draft import Draft, as_name
+from mlmake.services.importing.draft import Draft, as_name, unlike
 from mlmake.services.importing.reading import read
 from mlmake.services.importing.shapes import items, table, tables, text
 
@@ -50,9 +50,9 @@ class ScriptReader:
             "script": self._script(),
             "args": [self._argument(each) for each in self._arguments()],
             "code": self._code(),
-            "inputs": dict(self._inputs()),
-            "outputs": dict(self._outputs()),
-            "params": dict(self._params()),
+            "inputs": _by_name("inputs", self._inputs()),
+            "outputs": _by_name("outputs", self._outputs()),
+            "params": _by_name("parameters", self._params()),
             "version": text(self.step.get("version"), "version"),
             "environment": self._environment(),
         }
@@ -113,6 +113,7 @@ class ScriptReader:
             yield as_name(name), output_path(self.name, name)
 
     def _params(self) -> Iterator[tuple[str, Value]]:
+        own = unlike(self.name, self.draft.params)
         named = {match["name"] for each in self._arguments() for match in _ARGUMENT.finditer(each)}
         for name, said in table(self.step.get("parameters"), "parameters").items():
             if name not in named:
@@ -124,8 +125,8 @@ class ScriptReader:
                 yield as_name(name), source
             else:
                 value = said if isinstance(said, bool | int | float) else text(said, f"parameters.{name}")
-                self.draft.params.setdefault(self.name, {})[as_name(name)] = value
-                yield as_name(name), f"{self.name}.{as_name(name)}"
+                self.draft.params.setdefault(own, {})[as_name(name)] = value
+                yield as_name(name), f"{own}.{as_name(name)}"
 
     # Its software.
 
@@ -147,10 +148,22 @@ class ScriptReader:
         conda = text(python.get("condaDependenciesFile"), said)
         if not conda:
             return ""
-        name = as_name(os.path.splitext(os.path.basename(said))[0])
-        file = os.path.relpath(os.path.join(self.folder, conda), self.root)
-        self.draft.sections.setdefault("environments", {})[name] = {"conda": file}
+        made: dict[str, Value] = {"conda": os.path.relpath(os.path.join(self.folder, conda), self.root)}
+        known = self.draft.sections.setdefault("environments", {})
+        others = (name for name, each in known.items() if each != made)
+        name = unlike(as_name(os.path.splitext(os.path.basename(said))[0]), others)
+        known[name] = made
         return name
+
+
+def _by_name(key: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """A table of pairs. Raises UsageError where two have one name."""
+    found: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UsageError(f"{key}: two of them have the name {name!r}: rename one")
+        found[name] = value
+    return found
 
 
 def keep_idle(draft: Draft, name: str, step: Mapping[str, Value]) -> None:

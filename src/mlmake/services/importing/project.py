@@ -29,7 +29,11 @@ class Imported:
 
 def imported(source: str, root: str) -> Imported:
     """What the file at `source` becomes in a project at `root`, an absolute folder. Raises UsageError."""
-    draft = _draft(source, root)
+    try:
+        draft = _draft(source, root)
+    except RecursionError:
+        what = f"{source}: it, or a file that it names, is nested too deep"
+        raise UsageError(what, hint="an alias (*x) must not stand inside of what it names (&x)") from None
     written = text(draft)
     try:
         parse(written.encode(), root)

@@ -70,7 +70,12 @@ class _Reader:
         self._draft.steps |= {unlike(name, self._draft.steps): step for name, step in self._copies.items()}
 
     def _variants(self, name: str, stage: Mapping[str, Value]) -> Iterator[Variant]:
-        for each in variants(name, stage, self._context):
+        if "foreach" in stage:
+            self._draft.leave(stage, ("foreach", "do"), where=f"stage {name}: ")
+        found = [*variants(name, stage, self._context)]
+        if not found:
+            self._draft.note(f"stage {name}: foreach: it is empty, so there is no step of it")
+        for each in found:
             own = each.body.get("vars")
             if own:
                 self._draft.note("vars: those of a stage are written out", as_name(each.name))

@@ -66,12 +66,13 @@ class StageReader:
     def _table(self, is_frozen: bool) -> dict[str, Value]:
         wdir = text(self._context.resolved(self._body.get("wdir")), "wdir", ".")
         inputs, code = self._reads(wdir)
-        inputs |= self._picks(wdir, is_frozen, inputs)
+        command = self._command(wdir)
+        inputs |= self._picks(wdir, is_frozen, inputs, str(command))
         code += self._picked_from(wdir)
         outputs, metrics, cache = self._writes(wdir)
         made: dict[str, Value] = {
             "description": text(self._context.resolved(self._body.get("desc")), "desc"),
-            "command": self._command(wdir),
+            "command": command,
             "code": code[0] if len(code) == 1 else code,
             "matrix": dict(self.variant.matrix),
             "inputs": inputs,
@@ -147,14 +148,14 @@ class StageReader:
 
     # Its parameters.
 
-    def _picks(self, wdir: str, is_frozen: bool, inputs: Mapping[str, Value]) -> dict[str, Value]:
+    def _picks(self, wdir: str, is_frozen: bool, inputs: Mapping[str, Value], command: str) -> dict[str, Value]:
         """An input for each file of parameters: the whole file, or what a step of its own picks out of it."""
         found: dict[str, Value] = {}
         for file, keys in self._param_keys().items():
             place = self.paths.place(file, wdir, self._context)
             name = unlike("params" if file == PARAMS else self._named(place, inputs), {*inputs, *found})
             found[name] = place.text if is_frozen or not keys else self._pick(name, place, keys)
-            if both := [key for key in keys if key in self._context.used]:
+            if both := [key for key in keys if f"{{params.{key}}}" in command]:
                 self._note(f"params: {', '.join(both)}: the command has it from pipelines.toml, the script from {file}")
         return found
 
