@@ -25,6 +25,7 @@ from mlmake.sdk import (
     Module,
     ModuleStep,
     OutputFileDatasetConfig,
+    OutputPortDef,
     ParamDef,
     Pipeline,
     PipelineData,
@@ -152,11 +153,20 @@ def test_versions_of_modules_are_taken_out_of_use(place: Folder) -> None:
     (found,) = Pipeline(ws, step).project({"turns": 8}).steps.values()
     assert {param.name: param.value for param in found.params} == {"n": 8}
     assert found.spec.kind.words() == ("modules/say/1/run.py",)
+    raw, made = DataReference(ws.get_default_datastore(), "raw", "x"), PipelineData("made")
+    reads, writes = InputPortDef("into", label="x"), OutputPortDef("out", default_datastore_mode="mount")
+    fixed = module.publish_python_script("run.py", "d", [reads], [writes], source_directory="m", version="0.1")
+    given = ["--in", raw, f"--out={made}"]
+    step = ModuleStep(module_version=fixed, inputs_map={"into": raw}, outputs_map={"out": made}, arguments=given)
+    (found,) = Pipeline(ws, step).project().steps.values()
+    assert found.spec.kind.words()[1:] == ("--in", "{inputs.into}", "--out={outputs.out}")
+    fixed.disable()
     newest = module.resolve("2")
     newest.enable()
     newest.set_description("better")
     module.resolve("1").deprecate()
     assert [(each.status, each.description) for each in module.module_version_list()] == [
+        ("Disabled", "d"),
         ("Deprecated", "d"),
         ("Active", "better"),
     ]
