@@ -103,6 +103,7 @@ def conda(ws: Workspace) -> object:
         (lambda ws: Dataset.File.from_files("x").as_mount(), ValueError, "this dataset has no name"),
         (lambda ws: TrainingOutput("Model", iteration=1, metric="m"), ValueError, "iteration or metric, not both"),
         (lambda ws: Environment.get(ws, "none"), UnknownName, "no environment 'none'"),
+        (lambda ws: Run(Experiment(ws, "e"), "x"), TypeError, "takes a run by its id"),  # type: ignore[arg-type]
         (lambda ws: Model(ws, "none"), UnknownName, "no model 'none'"),
         (lambda ws: Module.get(ws, name="none"), UnknownName, "no module 'none'"),
         (lambda ws: Experiment(ws, "a b"), ValueError, "letters, digits, _ and -"),
