@@ -38,6 +38,8 @@ class Run:
     """
 
     def __init__(self, id: str, folder: str = "", experiment: str = "", parent: str = "", of: str = "") -> None:
+        if not isinstance(id, str):
+            raise TypeError("Run.get(workspace, run_id) takes a run by its id, and get_context() that of this script")
         self.id = id
         self._folder = folder
         self._of_whom = of

@@ -7,27 +7,34 @@ from collections.abc import Callable
 import pytest
 
 from mlmake.errors import NotYetError, UnknownName
+from mlmake.inside import Run
 from mlmake.sdk import (
     CondaDependencies,
     DataPath,
+    DataPathComputeBinding,
     DataReference,
     Dataset,
+    DatasetConsumptionConfig,
     Datastore,
     DockerConfiguration,
     Environment,
     Experiment,
     InputPortBinding,
     InputPortDef,
+    Model,
     Module,
     ModuleStep,
     OutputFileDatasetConfig,
+    OutputPortDef,
     ParamDef,
     Pipeline,
     PipelineData,
+    PipelineDataset,
     PipelineParameter,
     PythonScriptStep,
     RunConfiguration,
     ScriptRunConfig,
+    TrainingOutput,
     Workspace,
 )
 from projects import Folder
@@ -88,6 +95,17 @@ def conda(ws: Workspace) -> object:
         (lambda ws: InputPortDef("x", is_optional=True), NotYetError, "publish two versions"),
         (lambda ws: Datastore.register_azure_file_share(ws, "s", "share", "me"), NotYetError, "mount it"),
         (lambda ws: Datastore.register_azure_sql_database(ws, "s"), NotYetError, "read it in a step"),
+        (lambda ws: InputPortBinding("x"), ValueError, "bind_object says what it is"),
+        (lambda ws: PipelineData("x", output_mode="copy"), ValueError, "output_mode is mount or upload"),
+        (lambda ws: DataPathComputeBinding("copy"), ValueError, "mode is mount, download or upload"),
+        (lambda ws: DatasetConsumptionConfig("1x", None), ValueError, "no digit first"),
+        (lambda ws: Dataset.Tabular.from_delimited_files("x").as_named_input("t").as_mount(), ValueError, "directly"),
+        (lambda ws: Dataset.File.from_files("x").as_mount(), ValueError, "this dataset has no name"),
+        (lambda ws: TrainingOutput("Model", iteration=1, metric="m"), ValueError, "iteration or metric, not both"),
+        (lambda ws: Environment.get(ws, "none"), UnknownName, "no environment 'none'"),
+        (lambda ws: Run(Experiment(ws, "e"), "x"), TypeError, "takes a run by its id"),  # type: ignore[arg-type]
+        (lambda ws: Model(ws, "none"), UnknownName, "no model 'none'"),
+        (lambda ws: Module.get(ws, name="none"), UnknownName, "no module 'none'"),
         (lambda ws: Experiment(ws, "a b"), ValueError, "letters, digits, _ and -"),
         (lambda ws: Experiment(ws, "e").submit(print), ValueError, "can be submitted, not a builtin"),  # type: ignore[call-overload]
     ],
@@ -136,11 +154,20 @@ def test_versions_of_modules_are_taken_out_of_use(place: Folder) -> None:
     (found,) = Pipeline(ws, step).project({"turns": 8}).steps.values()
     assert {param.name: param.value for param in found.params} == {"n": 8}
     assert found.spec.kind.words() == ("modules/say/1/run.py",)
+    raw, made = DataReference(ws.get_default_datastore(), "raw", "x"), PipelineData("made")
+    reads, writes = InputPortDef("into", label="x"), OutputPortDef("out", default_datastore_mode="mount")
+    fixed = module.publish_python_script("run.py", "d", [reads], [writes], source_directory="m", version="0.1")
+    given = ["--in", raw, f"--out={made}"]
+    step = ModuleStep(module_version=fixed, inputs_map={"into": raw}, outputs_map={"out": made}, arguments=given)
+    (found,) = Pipeline(ws, step).project().steps.values()
+    assert found.spec.kind.words()[1:] == ("--in", "{inputs.into}", "--out={outputs.out}")
+    fixed.disable()
     newest = module.resolve("2")
     newest.enable()
     newest.set_description("better")
     module.resolve("1").deprecate()
     assert [(each.status, each.description) for each in module.module_version_list()] == [
+        ("Disabled", "d"),
         ("Deprecated", "d"),
         ("Active", "better"),
     ]
@@ -163,3 +190,48 @@ def test_datastores_and_paths(place: Folder) -> None:
     ws.set_default_datastore("workspaceblobstore")
     store.unregister()
     assert "lake" not in ws.datastores
+
+
+def test_datasets_by_name(place: Folder) -> None:
+    ws = workspace(place, {"data/f/1": "", "data/f/2": ""})
+    store = ws.get_default_datastore()
+    files = Dataset.File.from_files([(store, "f/1"), DataPath(store, "f/2")]).register(ws, "my files", tags={"a": "b"})
+    assert (files.id, files.as_mount().name, files.to_path()) == ("my files:1", "my_files", ["/1", "/2"])
+    assert DatasetConsumptionConfig("x", (ws, "my files", 1)).dataset.tags == {"a": "b"}
+    assert Dataset.get_by_id(ws, files.id).texts() == files.texts()
+    assert PipelineDataset.is_dataset(PipelineDataset.create(files, "few").dataset)
+    files.unregister_all_versions()
+    with pytest.raises(UnknownName, match="no dataset 'my files'"):
+        Dataset.get_by_name(ws, "my files")
+
+
+def test_tables_as_frames(place: Folder) -> None:
+    pytest.importorskip("pandas")
+    text = {"data/t/2020/a.csv": "x;y\n1;\n2;b\n", "data/t/2021/b.csv": "x;y\n3;c\n", "data/l.jsonl": '{"x": 1}\n'}
+    store = workspace(place, text).get_default_datastore()
+    read = Dataset.Tabular.from_delimited_files
+    by_year = read((store, "t/**/*.csv"), separator=";", partition_format="t/{year}/{name}.csv", empty_as_string=True)
+    told = {"x": [1, 2, 3], "y": ["", "b", "c"], "year": ["2020", "2020", "2021"], "name": ["a", "a", "b"]}
+    assert by_year.to_pandas_dataframe().to_dict("list") == told
+    assert by_year.keep_columns(["year", "x"]).skip(1).take(1).to_pandas_dataframe().to_dict("list") == {
+        "year": ["2020"],
+        "x": [2],
+    }
+    plain = read((store, "t/2021/b.csv"), separator=";", header=False, infer_column_types=False)
+    assert plain.to_pandas_dataframe().to_numpy().tolist() == [["x", "y"], ["3", "c"]]
+    lines = Dataset.Tabular.from_json_lines_files((store, "l.jsonl"), include_path=True).to_pandas_dataframe()
+    assert lines["x"].tolist() == [1]
+    assert lines["Path"][0].endswith("data/l.jsonl")
+
+
+def test_outside_of_a_step(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLMAKE_KEEP", raising=False)
+    with Run.get_context() as run:
+        run.start()
+        run.log_residuals("chart", {"data": {"a": [1]}})
+        run.fail("no good")
+        run.complete()
+    assert capsys.readouterr().out == "chart chart = {'a': [1]}\nfailed: no good\n"
+    assert (run.get_properties(), run.get_tags(), run.get_file_names()) == ({}, {}, [])
+    with pytest.raises(RuntimeError, match="cannot see its workspace"):
+        run.experiment.workspace  # noqa: B018

@@ -286,6 +286,22 @@ def test_failures(place: Folder) -> None:
     done(experiment.submit(Pipeline(ws, [copy(PipelineData("z"), reads=lost)])), "Failed")
 
 
+def test_a_failure_stops_what_has_not_started(place: Folder) -> None:
+    waiting = "import os, sys, time\nwhile not os.path.exists('gate.started'):\n    time.sleep(0.02)\nsys.exit(3)"
+    ws = workspace(place, {"fail.py": waiting}, toml="[compute.wide]\ncpus = 2\n")
+    gate = PythonScriptStep("gated.py", name="gate", arguments=["gate"], compute_target="wide")
+    after = copy(PipelineData("x"), name="after")
+    after.run_after(gate)
+    bad = PythonScriptStep("fail.py", name="bad", compute_target="wide")
+    run = Experiment(ws, "e").submit(Pipeline(ws, [bad, gate, after]))
+    until(lambda: run.find_step_run("bad")[0].get_status() == "Failed")
+    assert (run.get_status(), run.find_step_run("gate")[0].get_status()) == ("Running", "Running")
+    place.write({"gate": ""})
+    done(run, "Failed")
+    ended = {"bad": "Failed", "gate": "Finished", "after": "NotStarted"}
+    assert {name: run.find_step_run(name)[0].get_status() for name in ended} == ended, "what runs goes on to its end"
+
+
 def test_a_run_is_cancelled(place: Folder) -> None:
     ws = workspace(place)
     run = Experiment(ws, "e").submit(Pipeline(ws, [gated("gate")]))

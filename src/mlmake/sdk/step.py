@@ -246,7 +246,7 @@ def _data_of(given: Any) -> Any:
 
 def _is_same(argument: Any, port: Port) -> bool:
     """Whether an argument is the input: the same thing, or the same kind of thing under the same name."""
-    if argument is port.given or (isinstance(argument, Made) and argument is port.data):
+    if argument is port.given or argument is port.data:
         return True
     if isinstance(argument, tuple) and isinstance(port.given, tuple):
         return argument[0] is port.given[0]
