@@ -401,7 +401,7 @@ def test_ctrl_c_while_a_host_is_away(far: Folder, box: Door, root: Path) -> None
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode == 130
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "it would be tried again for minutes"
 
 
 WAIT = "touch {root}/../ready; while [ ! -e {root}/../go ]; do sleep 0.05; done"

@@ -91,10 +91,17 @@ def team(tmp_path: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def own_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """A server that a test may hold up or end."""
+    """A server that a test may end."""
     known(monkeypatch)
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture
+def known_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server that all share, with the secrets for it; a test may hold it up."""
+    known(monkeypatch)
+    return s3
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -385,34 +392,34 @@ def is_pushing(process: subprocess.Popen[str], folder: Folder, count: int) -> Ca
     return lambda: len(folder.recorded()) == count and process.poll() is None
 
 
-def test_killed_while_pushing(team: Team, own_s3: S3Server) -> None:
-    url = team.on(own_s3)
+def test_killed_while_pushing(team: Team, known_s3: S3Server) -> None:
+    url = team.on(known_s3)
     gated = many(24).replace("seq", "until [ {matrix.n} -lt 13 ] || [ -e ../gate ]; do sleep 0.02; done; seq")
     one, two = team.clone(gated, 'mode = "write"'), team.clone(gated)
     process = one.start("-j", "2")
-    until(lambda: records(url, own_s3) >= 2, "the first records")
-    with held_up(own_s3):
+    until(lambda: records(url, known_s3) >= 2, "the first records")
+    with held_up(known_s3):
         (team.folder / "gate").touch()
         until(is_pushing(process, one, 24), "the end of the steps")
         process.kill()
         process.wait()
     team.ran()
-    assert 2 <= records(url, own_s3) < 24
-    assert owed(one) >= 24 - records(url, own_s3)
+    assert 2 <= records(url, known_s3) < 24
+    assert owed(one) >= 24 - records(url, known_s3)
     done = one.cli()
     assert done.returncode == 0
     assert "0 ran, 24 fresh" in done.stdout
-    assert records(url, own_s3) == 24
+    assert records(url, known_s3) == 24
     assert owed(one) == 0
     assert not list((one.root / ".mlmake/cache/incoming").glob("*"))
     assert "0 ran, 0 fresh, 24 restored" in two.cli().stdout
     assert team.ran() == []
 
 
-def test_interrupted_while_pushing(team: Team, own_s3: S3Server) -> None:
-    url = team.on(own_s3)
+def test_interrupted_while_pushing(team: Team, known_s3: S3Server) -> None:
+    url = team.on(known_s3)
     one = team.clone(many(6), 'mode = "write"')
-    with held_up(own_s3):
+    with held_up(known_s3):
         process = one.start()
         until(is_pushing(process, one, 6), "the end of the steps")
         os.kill(process.pid, signal.SIGINT)
@@ -420,20 +427,20 @@ def test_interrupted_while_pushing(team: Team, own_s3: S3Server) -> None:
         assert process.stdout is not None
         assert "not in the shared cache yet: 6 results" in process.stdout.read()
     assert process.returncode == 130
-    assert records(url, own_s3) == 0
+    assert records(url, known_s3) == 0
     assert owed(one) == 6
     pushed = one.cli("cache", "push")
     assert pushed.stdout.startswith("pushed 6 results, 6 objects, ")
-    assert records(url, own_s3) == 6
+    assert records(url, known_s3) == 6
     assert owed(one) == 0
 
 
-def test_interrupted_while_looking(team: Team, own_s3: S3Server) -> None:
-    team.on(own_s3)
+def test_interrupted_while_looking(team: Team, known_s3: S3Server) -> None:
+    team.on(known_s3)
     one = team.clone(many(40))
-    with held_up(own_s3):
+    with held_up(known_s3):
         process = one.start()
-        until(lambda: connected(process, own_s3), "a question")
+        until(lambda: connected(process, known_s3), "a question")
         os.kill(process.pid, signal.SIGINT)
         until(lambda: process.poll() is not None, "the end of the build")
     assert process.returncode == 130

@@ -316,12 +316,12 @@ def test_a_busy_store_is_asked_again(project: Folder, lake: Lake, wire: Wire) ->
 
 @pytest.mark.parametrize("target", ["raw/", "pond://out/"])
 def test_a_file_that_is_replaced_meanwhile_is_taken_again(project: Folder, lake: Lake, wire: Wire, target: str) -> None:
-    lake.write({"lake://in/big": os.urandom(40 << 20), "lake://in/small": b"small"})
+    lake.write({"lake://in/big": os.urandom(64 << 20), "lake://in/small": b"small"})
     transfer(project, "lake://in/", target)
-    wire.limit = 12 << 20
+    wire.limit = 20 << 20
     building = project.start()
     until(lambda: wire.passed >= wire.limit)
-    new = os.urandom(8 << 20)
+    new = os.urandom(20 << 20)
     lake.write({"lake://in/big": new})
     wire.free()
     assert building.wait() == 0

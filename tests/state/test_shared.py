@@ -508,7 +508,7 @@ def test_what_others_left_on_its_way_is_swept(side: Side) -> None:
 
 def test_two_write_the_same_at_once(any_drive: Drive, tmp_path: Path) -> None:
     sides = [made(tmp_path, str(number), any_drive) for number in range(3)]
-    files = {str(number): bytes([number]) * 1000 for number in range(40)}
+    files = {str(number): bytes([number]) * 1000 for number in range(15)}
     actions = [side.action(side.tree(files)) for side in sides]
     ready = threading.Barrier(len(sides))
     failures: list[Exception] = []
@@ -537,7 +537,7 @@ def test_two_write_the_same_at_once(any_drive: Drive, tmp_path: Path) -> None:
 
 
 def test_two_pull_the_same_at_once(side: Side, other: Side) -> None:
-    side.share(side.tree({str(number): bytes([number]) * 1000 for number in range(40)}))
+    side.share(side.tree({str(number): bytes([number]) * 1000 for number in range(15)}))
     ready = threading.Barrier(4)
     refused: list[list[str]] = []
 
