@@ -149,3 +149,12 @@ def test_in_a_container(project: Folder, engine: Engine, root: Path) -> None:
     assert code == 2
     assert "no image is named for target 'box'" in said
     assert "name one with --environment; images: deb" in said
+
+
+def test_here_it_is_held_to_what_it_is_asked(project: Folder) -> None:
+    declare(project, "")
+    told = project.cli("run", "--out", "x", "--", "true")
+    assert (told.returncode, "true ended well but did not write x" in told.stderr) == (1, True)
+    assert project.cli("run", "--out", "x", "--", "touch", "x").returncode == 0
+    told = project.cli("run", "--environment", "torch", "--", "true")
+    assert (told.returncode, "--environment is for containers" in told.stderr) == (2, True)

@@ -51,7 +51,8 @@ def run(project: Project, errand: Errand, say: Say) -> int:
     compute = _target(project, errand.on)
     outputs = [_inside(project.root, path) for path in errand.outputs]
     if compute.kind == LOCAL:
-        return _here(project, errand.argv)
+        _check_no_environment(compute, errand.environment)
+        return _here(project, errand, outputs)
     home = Home(project.root)
     home.ensure()
     stopped: list[str] = []
@@ -87,8 +88,7 @@ def _image(project: Project, compute: Compute, name: str, executor: Executor) ->
     """The image that the command runs in, on a target with containers. Raises UsageError and what `image_of` does."""
     images = [each.name for each in project.environments.values() if each.base in ("image", "dockerfile")]
     if not executor.traits.containers:
-        if name:
-            raise UsageError(f"--environment is for containers; target {compute.name!r} has its own software")
+        _check_no_environment(compute, name)
         return ""
     if name not in images:
         known = f"images: {', '.join(images)}" if images else "no environment has an `image` or a `dockerfile`"
@@ -96,10 +96,24 @@ def _image(project: Project, compute: Compute, name: str, executor: Executor) ->
     return image_of(project.environments[name], project.root, executor)
 
 
-def _here(project: Project, argv: Sequence[str]) -> int:
+def _check_no_environment(compute: Compute, name: str) -> None:
+    if name:
+        raise UsageError(f"--environment is for containers; target {compute.name!r} has its own software")
+
+
+def _here(project: Project, errand: Errand, outputs: Sequence[str]) -> int:
     env = environment_for(project, System())
-    program = shutil.which(argv[0], path=env["PATH"]) or argv[0]
-    return _code(subprocess.run([program, *argv[1:]], cwd=project.root, env=env, check=False).returncode)
+    program = shutil.which(errand.argv[0], path=env["PATH"]) or errand.argv[0]
+    code = _code(subprocess.run([program, *errand.argv[1:]], cwd=project.root, env=env, check=False).returncode)
+    _check_written(
+        errand.argv, code, [path for path in outputs if not os.path.exists(os.path.join(project.root, path))]
+    )
+    return code
+
+
+def _check_written(argv: Sequence[str], code: int, missing: Sequence[str]) -> None:
+    if missing and not code:
+        raise BuildFailed(f"{argv[0]} ended well but did not write {', '.join(missing)}")
 
 
 def _job(root: str, argv: tuple[str, ...], outputs: Sequence[str], folder: str, image: str) -> Job:
@@ -141,8 +155,7 @@ def _seen_through(executor: Executor, root: str, job: Job, say: Say, stopped: li
         outputs = job.shipment.outputs
         executor.collect(handle, outputs, lambda *_: False)
         missing = [path for path, back in outputs.items() if not _placed(back, os.path.join(root, path))]
-        if missing and not code:
-            raise BuildFailed(f"{job.argv[0]} ended well but did not write {', '.join(missing)}")
+        _check_written(job.argv, code, missing)
         return code
     finally:
         executor.forget(handle)
