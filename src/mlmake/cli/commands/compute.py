@@ -14,6 +14,8 @@ from mlmake.model.project import Compute, Project
 from mlmake.model.resources import Resources, parse_duration, parse_size
 from mlmake.model.run import size_in_words
 
+_NO_HOST = "no host is declared: steps run on this machine"
+
 
 class TargetName(click.ParamType[str]):
     """A compute target of the project."""
@@ -93,7 +95,7 @@ def check_command(ctx: click.Context, name: str, json_: bool) -> int:
     if json_:
         print_json({target: [_as_json(each) for each in findings] for target, findings in found.items()})
     elif not found:
-        click.echo("no host is declared: steps run on this machine")
+        click.echo(_NO_HOST)
     for target, findings in {} if json_ else found.items():
         click.secho(target, bold=True)
         print_table([["", each.what, _styled(each)] for each in findings])
@@ -122,7 +124,10 @@ def clean_command(ctx: click.Context, name: str, older: float, limit: int | None
     place: Place = ctx.obj
     project = place.project()
     problems = []
-    for compute in hosts(project, name):
+    found = hosts(project, name)
+    if not found:
+        click.echo(_NO_HOST)
+    for compute in found:
         try:
             done = clean(project, compute, older, limit)
         except HostError as error:
