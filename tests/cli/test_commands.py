@@ -263,6 +263,11 @@ def test_runs_show_metrics_diff(line: Folder) -> None:
     assert line.cli("show", "9").returncode == 2
 
 
+def test_a_run_that_is_not_there_goes_by_its_word(line: Folder) -> None:
+    line.build()
+    assert "there is no run -9\n" in line.cli("show", "-9").stderr
+
+
 def test_logs(line: Folder) -> None:
     assert line.cli("logs", "first").returncode == 2
     line.cli()
