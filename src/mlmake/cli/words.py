@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from mlmake.cli.place import complete_targets
+from mlmake.config.problems import in_a_line
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.model.reason import State
@@ -90,7 +92,20 @@ def as_json(command: F) -> F:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """A value as JSON, which knows no NaN and nothing endless: they are null."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(value), indent=2, ensure_ascii=False, default=str)
+    click.echo(text)
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_csv(rows: Iterable[Sequence[object]]) -> None:
@@ -121,7 +136,7 @@ def shown(value: Value) -> str:
     """A number in at most six digits; of a series its last value; anything else as it is."""
     if isinstance(value, list) and value:
         return f"{shown(value[-1])} (of {len(value)})"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else in_a_line(str(value))
 
 
 def when(moment: float | None) -> str:

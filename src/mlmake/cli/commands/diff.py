@@ -11,9 +11,10 @@ from mlmake.cli.commands.show import find
 from mlmake.cli.place import Place
 from mlmake.cli.words import NUMBERS, as_json, print_json, print_table, shown
 from mlmake.config.params import leaves
+from mlmake.config.problems import in_a_line
 from mlmake.model.data import Value
 from mlmake.model.run import StepRun, size_in_words
-from mlmake.services.comparison import is_number
+from mlmake.services.comparison import is_measurable
 
 _KINDS = ("parameter", "fact", "metric", "output")
 """In the order in which they are told: what was put in, what came out."""
@@ -113,7 +114,7 @@ def _known(step_run: StepRun | None) -> Iterator[tuple[str, _Known]]:
 
 
 def _change(old: _Known | None, new: _Known | None) -> float | None:
-    if old is None or new is None or not (is_number(old.value) and is_number(new.value)):
+    if old is None or new is None or not (is_measurable(old.value) and is_measurable(new.value)):
         return None
     return float(new.value - old.value)
 
@@ -127,7 +128,7 @@ def _row(each: Difference) -> list[str]:
     old, new = (_short(value) for value in (each.old, each.new))
     if each.sizes:
         old, new = (f"{text}{_sized(size)}" for text, size in zip((old, new), each.sizes, strict=True))
-    return [each.step, each.what, old, f"{new} ({each.change:+.3g})" if each.change else new]
+    return [each.step, in_a_line(each.what), old, f"{new} ({each.change:+.3g})" if each.change else new]
 
 
 def _sized(size: int | None) -> str:
