@@ -108,6 +108,17 @@ def test_ctrl_c_ends_it_there(far: Folder, root: Path, number: signal.Signals) -
     until(lambda: os.listdir(root / "jobs") == [])
 
 
+def test_it_ends_there_when_nobody_listens(far: Folder, root: Path) -> None:
+    chatting = "touch ready; while :; do echo word; sleep 0.05; done"
+    running = far.start("run", "--on", "box", "--", "sh", "-c", chatting)
+    until(lambda: list(root.glob("jobs/*/tree/ready")))
+    assert running.stdout
+    running.stdout.close()
+    assert running.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert guard.marked(f"{root}/jobs/") == []
+    until(lambda: os.listdir(root / "jobs") == [])
+
+
 def test_what_goes_wrong(far: Folder, box: Door, root: Path) -> None:
     code, said = on(far, "--", "no-such-program")
     assert (code, said) == (

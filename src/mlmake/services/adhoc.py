@@ -46,7 +46,7 @@ def run(project: Project, errand: Errand, say: Say) -> int:
     """Run a command and give its exit code; `say` takes what it prints.
 
     Raises UsageError, HostError, SoftwareError, OSError; BuildFailed where it ended well and did not write an output;
-    KeyboardInterrupt or Interrupted when the command has been ended.
+    KeyboardInterrupt or Interrupted when the command has been ended, BrokenPipeError when nobody listens to it any more.
     """
     compute = _target(project, errand.on)
     outputs = [_inside(project.root, path) for path in errand.outputs]
@@ -178,10 +178,14 @@ def _placed(back: str, place: str) -> bool:
 
 
 def _followed(executor: Executor, handle: str, log: str, say: Say, stopped: list[str]) -> int:
-    """Say what a job prints until it ends. Raises OSError where it could not run, Interrupted when it was ended."""
+    """Say what a job prints until it ends, or until nobody listens, which ends it.
+
+    Raises OSError where it could not run, BrokenPipeError, Interrupted when it was ended.
+    """
     offset = 0
+    unheard: BrokenPipeError | None = None
     while True:
-        if stopped:
+        if stopped or unheard:
             executor.cancel(handle, _GRACE)
         ended = executor.wait([handle], _POLL)
         if os.path.exists(log):
@@ -189,9 +193,14 @@ def _followed(executor: Executor, handle: str, log: str, say: Say, stopped: list
                 file.seek(offset)
                 said = file.read()
             offset += len(said)
-            say(said)
+            try:
+                say(b"" if unheard else said)
+            except BrokenPipeError as error:
+                unheard = error
         if ended and stopped:
             raise Interrupted(f"stopped by {stopped[0]}")
+        if ended and unheard:
+            raise unheard
         if ended:
             if ended[0].problem:
                 raise OSError(0, ended[0].problem)
