@@ -50,7 +50,7 @@ def print_comparison(comparison: Comparison[Run], json_: bool, csv_: bool) -> No
     else:
         cells = [[_cell(row.value(column)) for column in columns] for row in comparison.rows]
         lines = [[str(row.subject.number), *line] for row, line in zip(comparison.rows, cells, strict=True)]
-        print_table([["run", *map(in_a_line, columns)], *lines], right=range(len(columns) + 1))
+        print_table([["run", *columns], *lines], right=range(len(columns) + 1))
 
 
 def plot(comparison: Comparison[Run], path: str | None, folder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,8 @@ COLORS: dict[State | Outcome, str] = {
     Outcome.LOST: "red",
 }
 
+
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 NUMBERS = {"ignore_unknown_options": True}
 """Settings of a command that takes runs: -1 is the newest one and no option."""
@@ -116,11 +119,17 @@ def print_csv(rows: Iterable[Sequence[object]]) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Rows as aligned columns; the last one is not padded. Columns in `right` are aligned to the right."""
+    """Rows as aligned columns, a line each; the last one is not padded. Columns in `right` are aligned to the right."""
+    rows = [[_flat(cell) for cell in row] for row in rows]
     widths = [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))] if rows else []
     for row in rows:
         cells = [_padded(cell, widths[column], column in right) for column, cell in enumerate(row)]
         click.echo("  ".join(cells).rstrip())
+
+
+def _flat(cell: str) -> str:
+    """A cell that stays in its line, whatever a file or a metric is called; its colours stay."""
+    return "".join(part if _COLOR.fullmatch(part) else in_a_line(part) for part in _COLOR.split(cell))
 
 
 def _padded(cell: str, width: int, to_right: bool) -> str:
@@ -136,7 +145,7 @@ def shown(value: Value) -> str:
     """A number in at most six digits; of a series its last value; anything else as it is."""
     if isinstance(value, list) and value:
         return f"{shown(value[-1])} (of {len(value)})"
-    return f"{value:.6g}" if isinstance(value, float) else in_a_line(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def when(moment: float | None) -> str:

@@ -46,7 +46,7 @@ def run(project: Project, errand: Errand, say: Say) -> int:
     """Run a command and give its exit code; `say` takes what it prints.
 
     Raises UsageError, HostError, SoftwareError, OSError; BuildFailed where it ended well and did not write an output;
-    KeyboardInterrupt or Interrupted when the command has been ended, BrokenPipeError when nobody listens to it any more.
+    KeyboardInterrupt or Interrupted when the command has been ended; BrokenPipeError when nobody listens.
     """
     compute = _target(project, errand.on)
     outputs = [_inside(project.root, path) for path in errand.outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -98,7 +99,7 @@ def check_command(ctx: click.Context, name: str, json_: bool) -> int:
         click.echo(_NO_HOST)
     for target, findings in {} if json_ else found.items():
         click.secho(target, bold=True)
-        print_table([["", each.what, _styled(each)] for each in findings])
+        print_table([row for each in findings for row in _rows(each)])
     return int(any(each.move for findings in found.values() for each in findings))
 
 
@@ -172,7 +173,8 @@ def _as_json(finding: Any) -> dict[str, str]:
     return {"what": finding.what, "value": finding.value, "move": finding.move}
 
 
-def _styled(finding: Any) -> str:
-    if not finding.move:
-        return str(finding.value)
-    return f"{click.style(finding.value, fg='red')}\n{' ' * 14}{click.style(finding.move, fg='yellow')}"
+def _rows(finding: Any) -> Iterator[list[str]]:
+    """What was found and, below a fault, the next move."""
+    yield ["", finding.what, click.style(finding.value, fg="red") if finding.move else finding.value]
+    if finding.move:
+        yield ["", "", click.style(finding.move, fg="yellow")]

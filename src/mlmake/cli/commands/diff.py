@@ -11,7 +11,6 @@ from mlmake.cli.commands.show import find
 from mlmake.cli.place import Place
 from mlmake.cli.words import NUMBERS, as_json, print_json, print_table, shown
 from mlmake.config.params import leaves
-from mlmake.config.problems import in_a_line
 from mlmake.model.data import Value
 from mlmake.model.run import StepRun, size_in_words
 from mlmake.services.comparison import is_measurable
@@ -128,7 +127,7 @@ def _row(each: Difference) -> list[str]:
     old, new = (_short(value) for value in (each.old, each.new))
     if each.sizes:
         old, new = (f"{text}{_sized(size)}" for text, size in zip((old, new), each.sizes, strict=True))
-    return [each.step, in_a_line(each.what), old, f"{new} ({each.change:+.3g})" if each.change else new]
+    return [each.step, each.what, old, f"{new} ({each.change:+.3g})" if each.change else new]
 
 
 def _sized(size: int | None) -> str:

@@ -11,7 +11,6 @@ from mlmake.cli.comparing import numbers_of, plot, print_comparison
 from mlmake.cli.place import Place
 from mlmake.cli.words import as_json, print_csv, print_json, print_table, shown, targets
 from mlmake.config.params import leaves
-from mlmake.config.problems import in_a_line
 from mlmake.errors import UsageError
 from mlmake.model.run import StepRun
 from mlmake.services.comparison import compare
@@ -85,7 +84,7 @@ def _print_list(found: list[StepRun], step_words: Callable[[str], str], json_: b
     elif csv_:
         print_csv([("step", "metric", "value", "run"), *rows])
     elif found:
-        lines = [[step, in_a_line(name), shown(value), str(number)] for step, name, value, number in rows]
+        lines = [[step, name, shown(value), str(number)] for step, name, value, number in rows]
         print_table([["step", "metric", "value", "run"], *lines])
     else:
         click.echo("no metrics yet: declare a JSON output under a step's `metrics`")
