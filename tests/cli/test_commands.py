@@ -263,6 +263,25 @@ def test_runs_show_metrics_diff(line: Folder) -> None:
     assert line.cli("show", "9").returncode == 2
 
 
+def test_a_run_that_is_not_there_goes_by_its_word(line: Folder) -> None:
+    line.build()
+    assert "there is no run -9\n" in line.cli("show", "-9").stderr
+
+
+def test_a_file_whose_name_has_two_lines_is_told_in_one(project: Folder) -> None:
+    project.write({"in\nput": "x"})
+    project.steps("""
+        [two]
+        command = "cp {inputs.i} {outputs.o}"
+        inputs = { i = "in\\nput" }
+        outputs = { o = "out\\rput" }
+    """)
+    project.build()
+    assert "  input i   in\\nput   " in project.cli("show", "--data").stdout
+    assert len(project.cli("data").stdout.splitlines()) == 3
+    assert project.cli("clean", "two").stdout == "removing out\\rput\n1 removed\n"
+
+
 def test_logs(line: Folder) -> None:
     assert line.cli("logs", "first").returncode == 2
     line.cli()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlmake.cli.chart import chart
 from mlmake.cli.figure import draw
 from mlmake.errors import UsageError
+from mlmake.services.comparison import Comparison, Row
 from projects import Folder
 
 FIT = """
@@ -140,3 +143,61 @@ def test_a_chart() -> None:
         "   run 1       4",
     ]
     assert chart([(3, 2.5)], "run")[0] == "2.5 │•"
+
+
+ODD = """
+    [odd]
+    script = "odd.py"
+    metrics = { m = "odd.json" }
+"""
+WRITES_ODD = """
+import json, sys
+values = {"nan": float("nan"), "far": float("-inf"), "huge": 10**400, "wide": 1e308, "two\\nlines": 1}
+json.dump({**values, "curve": [1.0, float("nan"), 3.0], "$x^ $": 2.5}, open(sys.argv[2], "w"))
+"""
+
+
+@pytest.fixture
+def odd(project: Folder) -> Folder:
+    """A run with numbers that are none, and names that are hard to draw."""
+    project.steps(ODD)
+    project.write({"odd.py": WRITES_ODD})
+    project.build()
+    return project
+
+
+@pytest.mark.parametrize("words", ["metrics", "metrics --runs all", "show", "diff 1 1"])
+def test_json_is_valid_whatever_a_metric_holds(odd: Folder, words: str) -> None:
+    def refused(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    text = odd.cli(*words.split(), "--json").stdout
+    json.loads(text, parse_constant=refused)
+    assert ('"nan": null' in text) is (words in ("metrics", "show"))
+
+
+def test_what_is_no_number_is_not_drawn(odd: Folder) -> None:
+    told = odd.cli("metrics", "--plot")
+    assert told.returncode == 0, told.stderr
+    drawn = [line for line in told.stdout.splitlines() if line.startswith("m.")]
+    assert drawn == ["m.two\\nlines", "m.curve, run 1", "m.$x^ $"]
+    assert odd.cli("metrics", "-o", "m.png").returncode == 0
+
+
+def test_a_name_of_two_lines_stays_in_one(odd: Folder) -> None:
+    listed = odd.cli("metrics").stdout.splitlines()
+    assert len(listed) == 1 + 7
+    assert any("m.two\\nlines" in line for line in listed)
+    assert len(odd.cli("metrics", "--runs", "all").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("sort", ["loss", "-loss"])
+def test_what_is_no_number_comes_last(sort: str) -> None:
+    nobody: Any = None
+    losses = [float("nan"), 2.0, 10**400, None, 1]
+    rows = [
+        Row(subject=nobody, run=number, params={}, metrics={} if loss is None else {"loss": loss})
+        for number, loss in enumerate(losses)
+    ]
+    found = [row.run for row in Comparison.of(rows).by(sort).rows]
+    assert found == [*([4, 1, 2] if sort == "loss" else [2, 1, 4]), 0, 3]

@@ -97,6 +97,7 @@ def test_check_of_nothing(project: Folder) -> None:
     project.steps('[one]\ncommand = "true"')
     told = project.cli("compute", "check")
     assert (told.returncode, told.stdout) == (0, "no host is declared: steps run on this machine\n")
+    assert project.cli("compute", "clean").stdout == told.stdout
     assert json.loads(project.cli("compute", "check", "--json").stdout) == {}
 
 

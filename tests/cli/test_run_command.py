@@ -108,6 +108,17 @@ def test_ctrl_c_ends_it_there(far: Folder, root: Path, number: signal.Signals) -
     until(lambda: os.listdir(root / "jobs") == [])
 
 
+def test_it_ends_there_when_nobody_listens(far: Folder, root: Path) -> None:
+    chatting = "touch ready; while :; do echo word; sleep 0.05; done"
+    running = far.start("run", "--on", "box", "--", "sh", "-c", chatting)
+    until(lambda: list(root.glob("jobs/*/tree/ready")))
+    assert running.stdout
+    running.stdout.close()
+    assert running.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert guard.marked(f"{root}/jobs/") == []
+    until(lambda: os.listdir(root / "jobs") == [])
+
+
 def test_what_goes_wrong(far: Folder, box: Door, root: Path) -> None:
     code, said = on(far, "--", "no-such-program")
     assert (code, said) == (
@@ -149,3 +160,12 @@ def test_in_a_container(project: Folder, engine: Engine, root: Path) -> None:
     assert code == 2
     assert "no image is named for target 'box'" in said
     assert "name one with --environment; images: deb" in said
+
+
+def test_here_it_is_held_to_what_it_is_asked(project: Folder) -> None:
+    declare(project, "")
+    told = project.cli("run", "--out", "x", "--", "true")
+    assert (told.returncode, "true ended well but did not write x" in told.stderr) == (1, True)
+    assert project.cli("run", "--out", "x", "--", "touch", "x").returncode == 0
+    told = project.cli("run", "--environment", "torch", "--", "true")
+    assert (told.returncode, "--environment is for containers" in told.stderr) == (2, True)

@@ -404,18 +404,18 @@ def test_no_stage_is_dropped_in_silence(project: Folder) -> None:
 
 
 def test_only_the_stage_whose_command_has_a_parameter_is_told_of_it(project: Folder) -> None:
-    project.write({"params.yaml": "seed: 1"})
+    project.write({"params.yaml": "{seed: 1, fit: {rate: 2}}"})
     done = taken(
         project,
         """
         stages:
           before: {cmd: cat params.yaml, params: [seed]}
-          both: {cmd: "echo ${seed}", params: [seed]}
+          both: {cmd: "echo ${seed} ${fit.rate}", params: [seed, fit]}
           behind: {cmd: cat params.yaml, params: [seed]}
         """,
     )
     assert [note for note in notes(done) if "the command has it" in note] == [
-        "both: params: seed: the command has it from pipelines.toml, the script from params.yaml"
+        "both: params: seed, fit: the command has it from pipelines.toml, the script from params.yaml"
     ]
 
 

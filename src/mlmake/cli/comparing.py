@@ -11,9 +11,10 @@ import click
 from mlmake.cli.chart import chart
 from mlmake.cli.figure import Curves, check_format, draw
 from mlmake.cli.words import print_csv, print_json, print_table, run_number, shown, when
+from mlmake.config.problems import in_a_line
 from mlmake.errors import UsageError
 from mlmake.model.run import Run
-from mlmake.services.comparison import Comparison, is_number
+from mlmake.services.comparison import Comparison, is_measurable
 from mlmake.state.runs import Runs
 
 _RANGE = re.compile(r"(?P<first>-?\d+|latest)?\.\.(?P<last>-?\d+|latest)?")
@@ -67,7 +68,7 @@ def plot(comparison: Comparison[Run], path: str | None, folder: str) -> None:
         return
     for title, (name, curves) in panels.items():
         for label, points in curves.items():
-            click.echo(click.style(f"{title}, {label}" if label else title, bold=True))
+            click.echo(click.style(in_a_line(f"{title}, {label}" if label else title), bold=True))
             click.echo("\n".join([*chart(points, name), ""]))
 
 
@@ -75,13 +76,13 @@ def _panel(comparison: Comparison[Run], name: str) -> tuple[str, Curves]:
     rows = sorted(comparison.rows, key=lambda row: row.subject.number)
     values = {row.subject.number: row.metrics.get(name) for row in rows}
     series = {
-        f"run {run}": [(float(place), float(each)) for place, each in enumerate(value) if is_number(each)]
+        f"run {run}": [(float(place), float(each)) for place, each in enumerate(value) if is_measurable(each)]
         for run, value in values.items()
         if isinstance(value, list)
     }
     if any(series.values()):
         return "value", {label: points for label, points in series.items() if points}
-    points = [(float(run), float(value)) for run, value in values.items() if is_number(value)]
+    points = [(float(run), float(value)) for run, value in values.items() if is_measurable(value)]
     return "run", {"": points} if points else {}
 
 

@@ -28,7 +28,7 @@ def draw(panels: Mapping[str, tuple[str, Curves]], path: str) -> None:
     ):
         for label, points in curves.items():
             axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=label)
-        axes.set_title(title, loc="left", fontsize="medium")
+        axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
         axes.set_xlabel(name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from mlmake.cli.place import complete_targets
+from mlmake.config.problems import in_a_line
 from mlmake.errors import UsageError
 from mlmake.model.data import Value
 from mlmake.model.reason import State
@@ -34,6 +37,8 @@ COLORS: dict[State | Outcome, str] = {
     Outcome.LOST: "red",
 }
 
+
+_COLOR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 NUMBERS = {"ignore_unknown_options": True}
 """Settings of a command that takes runs: -1 is the newest one and no option."""
@@ -90,7 +95,20 @@ def as_json(command: F) -> F:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """A value as JSON, which knows no NaN and nothing endless: they are null."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(value), indent=2, ensure_ascii=False, default=str)
+    click.echo(text)
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_csv(rows: Iterable[Sequence[object]]) -> None:
@@ -101,11 +119,17 @@ def print_csv(rows: Iterable[Sequence[object]]) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Rows as aligned columns; the last one is not padded. Columns in `right` are aligned to the right."""
+    """Rows as aligned columns, a line each; the last one is not padded. Columns in `right` are aligned to the right."""
+    rows = [[_flat(cell) for cell in row] for row in rows]
     widths = [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(rows[0]))] if rows else []
     for row in rows:
         cells = [_padded(cell, widths[column], column in right) for column, cell in enumerate(row)]
         click.echo("  ".join(cells).rstrip())
+
+
+def _flat(cell: str) -> str:
+    """A cell that stays in its line, whatever a file or a metric is called; its colours stay."""
+    return "".join(part if _COLOR.fullmatch(part) else in_a_line(part) for part in _COLOR.split(cell))
 
 
 def _padded(cell: str, width: int, to_right: bool) -> str:

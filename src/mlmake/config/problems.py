@@ -105,11 +105,12 @@ def _printable(problem: Problem) -> Problem:
     """A problem that stays one line and moves no cursor, whatever names the file gives."""
     if problem.where.isprintable() and problem.what.isprintable():
         return problem
-    where, what = (
-        "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-        for text in (problem.where, problem.what)
-    )
-    return Problem(where, what, problem.nearest)
+    return Problem(in_a_line(problem.where), in_a_line(problem.what), problem.nearest)
+
+
+def in_a_line(text: str) -> str:
+    """A text that stays in its line and moves no cursor: what cannot be printed is written as an escape."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def listed(names: Iterable[str]) -> str:

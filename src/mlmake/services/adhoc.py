@@ -46,12 +46,13 @@ def run(project: Project, errand: Errand, say: Say) -> int:
     """Run a command and give its exit code; `say` takes what it prints.
 
     Raises UsageError, HostError, SoftwareError, OSError; BuildFailed where it ended well and did not write an output;
-    KeyboardInterrupt or Interrupted when the command has been ended.
+    KeyboardInterrupt or Interrupted when the command has been ended; BrokenPipeError when nobody listens.
     """
     compute = _target(project, errand.on)
     outputs = [_inside(project.root, path) for path in errand.outputs]
     if compute.kind == LOCAL:
-        return _here(project, errand.argv)
+        _check_no_environment(compute, errand.environment)
+        return _here(project, errand, outputs)
     home = Home(project.root)
     home.ensure()
     stopped: list[str] = []
@@ -87,8 +88,7 @@ def _image(project: Project, compute: Compute, name: str, executor: Executor) ->
     """The image that the command runs in, on a target with containers. Raises UsageError and what `image_of` does."""
     images = [each.name for each in project.environments.values() if each.base in ("image", "dockerfile")]
     if not executor.traits.containers:
-        if name:
-            raise UsageError(f"--environment is for containers; target {compute.name!r} has its own software")
+        _check_no_environment(compute, name)
         return ""
     if name not in images:
         known = f"images: {', '.join(images)}" if images else "no environment has an `image` or a `dockerfile`"
@@ -96,10 +96,24 @@ def _image(project: Project, compute: Compute, name: str, executor: Executor) ->
     return image_of(project.environments[name], project.root, executor)
 
 
-def _here(project: Project, argv: Sequence[str]) -> int:
+def _check_no_environment(compute: Compute, name: str) -> None:
+    if name:
+        raise UsageError(f"--environment is for containers; target {compute.name!r} has its own software")
+
+
+def _here(project: Project, errand: Errand, outputs: Sequence[str]) -> int:
     env = environment_for(project, System())
-    program = shutil.which(argv[0], path=env["PATH"]) or argv[0]
-    return _code(subprocess.run([program, *argv[1:]], cwd=project.root, env=env, check=False).returncode)
+    program = shutil.which(errand.argv[0], path=env["PATH"]) or errand.argv[0]
+    code = _code(subprocess.run([program, *errand.argv[1:]], cwd=project.root, env=env, check=False).returncode)
+    _check_written(
+        errand.argv, code, [path for path in outputs if not os.path.exists(os.path.join(project.root, path))]
+    )
+    return code
+
+
+def _check_written(argv: Sequence[str], code: int, missing: Sequence[str]) -> None:
+    if missing and not code:
+        raise BuildFailed(f"{argv[0]} ended well but did not write {', '.join(missing)}")
 
 
 def _job(root: str, argv: tuple[str, ...], outputs: Sequence[str], folder: str, image: str) -> Job:
@@ -141,8 +155,7 @@ def _seen_through(executor: Executor, root: str, job: Job, say: Say, stopped: li
         outputs = job.shipment.outputs
         executor.collect(handle, outputs, lambda *_: False)
         missing = [path for path, back in outputs.items() if not _placed(back, os.path.join(root, path))]
-        if missing and not code:
-            raise BuildFailed(f"{job.argv[0]} ended well but did not write {', '.join(missing)}")
+        _check_written(job.argv, code, missing)
         return code
     finally:
         executor.forget(handle)
@@ -165,10 +178,14 @@ def _placed(back: str, place: str) -> bool:
 
 
 def _followed(executor: Executor, handle: str, log: str, say: Say, stopped: list[str]) -> int:
-    """Say what a job prints until it ends. Raises OSError where it could not run, Interrupted when it was ended."""
+    """Say what a job prints until it ends, or until nobody listens, which ends it.
+
+    Raises OSError where it could not run, BrokenPipeError, Interrupted when it was ended.
+    """
     offset = 0
+    unheard: BrokenPipeError | None = None
     while True:
-        if stopped:
+        if stopped or unheard:
             executor.cancel(handle, _GRACE)
         ended = executor.wait([handle], _POLL)
         if os.path.exists(log):
@@ -176,9 +193,14 @@ def _followed(executor: Executor, handle: str, log: str, say: Say, stopped: list
                 file.seek(offset)
                 said = file.read()
             offset += len(said)
-            say(said)
+            try:
+                say(b"" if unheard else said)
+            except BrokenPipeError as error:
+                unheard = error
         if ended and stopped:
             raise Interrupted(f"stopped by {stopped[0]}")
+        if ended and unheard:
+            raise unheard
         if ended:
             if ended[0].problem:
                 raise OSError(0, ended[0].problem)

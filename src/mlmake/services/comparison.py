@@ -16,6 +16,8 @@ from mlmake.state.runs import Runs
 
 _PARAM = "param "
 _PICK = "pick "
+_LARGEST = 1e300
+"""Beyond it, the difference of two numbers may be none."""
 S = TypeVar("S", bound=Run | Submission)
 
 
@@ -86,8 +88,8 @@ class Comparison(Generic[S]):
         def value(row: Row[S]) -> Value:
             return row.run if column == "run" else last(row.value(column))
 
-        known = [row for row in self.rows if value(row) is not None]
-        unknown = [row for row in self.rows if value(row) is None]
+        known = [row for row in self.rows if _has_place(value(row))]
+        unknown = [row for row in self.rows if not _has_place(value(row))]
         known.sort(key=lambda row: _rank(value(row)), reverse=word.startswith("-"))
         return replace(self, rows=(*known, *unknown))
 
@@ -124,9 +126,9 @@ def last(value: Value) -> Value:
     return value[-1] if isinstance(value, list) and value else value
 
 
-def is_number(value: Value) -> TypeGuard[int | float]:
-    """Whether a value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_measurable(value: Value) -> TypeGuard[int | float]:
+    """Whether a value is a number that can be drawn and subtracted: true and false are none, and NaN is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _of(runs: Runs, number: int, steps: Collection[str] | None) -> list[StepRun]:
@@ -150,6 +152,12 @@ def _params(step: StepRun) -> Iterator[tuple[str, Value]]:
         yield from leaves({name: inner for values in step.metrics.values() for name, inner in values.items()})
 
 
+def _has_place(value: Value) -> bool:
+    """Whether a value stands somewhere in an order; NaN, alone unlike itself, does not."""
+    return value is not None and value == value
+
+
 def _rank(value: Value) -> tuple[bool, float, str]:
     """Numbers in their order, then texts in theirs."""
-    return (False, float(value), "") if is_number(value) else (True, 0.0, str(value))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (False, value, "") if is_number else (True, 0.0, str(value))

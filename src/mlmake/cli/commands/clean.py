@@ -8,6 +8,7 @@ import click
 
 from mlmake.cli.place import Place
 from mlmake.cli.words import targets
+from mlmake.config.problems import in_a_line
 from mlmake.errors import UsageError
 
 
@@ -40,7 +41,9 @@ def command(ctx: click.Context, targets: tuple[str, ...], everything: bool, dry_
         away = {each.path: each.target for each in Ledger(project, connection, whole=False).away(paths)}
         for path in [*there, *away]:
             where = f", which is on {away[path]}" if path in away else ""
-            click.echo(f"{'would remove' if dry_run else 'removing'} {os.path.relpath(path, place.folder)}{where}")
+            click.echo(
+                f"{'would remove' if dry_run else 'removing'} {in_a_line(os.path.relpath(path, place.folder))}{where}"
+            )
         if not dry_run and (there or away):
             with held(place.home, lambda who: click.echo(f"waiting for a build of this project: {who}")):
                 for path in there:

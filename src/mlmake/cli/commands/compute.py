@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ from mlmake.errors import HostError, MlmakeError
 from mlmake.model.project import Compute, Project
 from mlmake.model.resources import Resources, parse_duration, parse_size
 from mlmake.model.run import size_in_words
+
+_NO_HOST = "no host is declared: steps run on this machine"
 
 
 class TargetName(click.ParamType[str]):
@@ -93,10 +96,10 @@ def check_command(ctx: click.Context, name: str, json_: bool) -> int:
     if json_:
         print_json({target: [_as_json(each) for each in findings] for target, findings in found.items()})
     elif not found:
-        click.echo("no host is declared: steps run on this machine")
+        click.echo(_NO_HOST)
     for target, findings in {} if json_ else found.items():
         click.secho(target, bold=True)
-        print_table([["", each.what, _styled(each)] for each in findings])
+        print_table([row for each in findings for row in _rows(each)])
     return int(any(each.move for findings in found.values() for each in findings))
 
 
@@ -122,7 +125,10 @@ def clean_command(ctx: click.Context, name: str, older: float, limit: int | None
     place: Place = ctx.obj
     project = place.project()
     problems = []
-    for compute in hosts(project, name):
+    found = hosts(project, name)
+    if not found:
+        click.echo(_NO_HOST)
+    for compute in found:
         try:
             done = clean(project, compute, older, limit)
         except HostError as error:
@@ -167,7 +173,8 @@ def _as_json(finding: Any) -> dict[str, str]:
     return {"what": finding.what, "value": finding.value, "move": finding.move}
 
 
-def _styled(finding: Any) -> str:
-    if not finding.move:
-        return str(finding.value)
-    return f"{click.style(finding.value, fg='red')}\n{' ' * 14}{click.style(finding.move, fg='yellow')}"
+def _rows(finding: Any) -> Iterator[list[str]]:
+    """What was found and, below a fault, the next move."""
+    yield ["", finding.what, click.style(finding.value, fg="red") if finding.move else finding.value]
+    if finding.move:
+        yield ["", "", click.style(finding.move, fg="yellow")]

@@ -13,7 +13,7 @@ from mlmake.cli.words import NUMBERS, as_json, print_json, print_table, shown
 from mlmake.config.params import leaves
 from mlmake.model.data import Value
 from mlmake.model.run import StepRun, size_in_words
-from mlmake.services.comparison import is_number
+from mlmake.services.comparison import is_measurable
 
 _KINDS = ("parameter", "fact", "metric", "output")
 """In the order in which they are told: what was put in, what came out."""
@@ -113,7 +113,7 @@ def _known(step_run: StepRun | None) -> Iterator[tuple[str, _Known]]:
 
 
 def _change(old: _Known | None, new: _Known | None) -> float | None:
-    if old is None or new is None or not (is_number(old.value) and is_number(new.value)):
+    if old is None or new is None or not (is_measurable(old.value) and is_measurable(new.value)):
         return None
     return float(new.value - old.value)
 

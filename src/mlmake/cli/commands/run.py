@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
 
 from mlmake.cli.commands.compute import TargetName
-from mlmake.cli.place import Place
+from mlmake.cli.place import Place, mute
 from mlmake.errors import UsageError
 
 
@@ -35,6 +36,9 @@ def command(ctx: click.Context, on: str, outputs: tuple[str, ...], environment: 
     place: Place = ctx.obj
     try:
         return run(place.project(), Errand(argv=words, on=on, environment=environment, outputs=outputs), _say)
+    except BrokenPipeError:
+        mute()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
         raise UsageError(f"cannot run {words[0]}: {about}{error.strerror or error}") from None

@@ -59,7 +59,7 @@ def find(runs: Runs, word: str) -> tuple[Run, list[StepRun]]:
     number = run_number(word, newest.number)
     found = runs.get(number)
     if found is None:
-        raise UsageError(f"there is no run {number}", hint=f"the newest is {newest.number}; `mlmake runs` lists them")
+        raise UsageError(f"there is no run {word}", hint=f"the newest is {newest.number}; `mlmake runs` lists them")
     return found, runs.steps_of(number)
 
 

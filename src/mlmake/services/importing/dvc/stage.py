@@ -155,7 +155,7 @@ class StageReader:
             place = self.paths.place(file, wdir, self._context)
             name = unlike("params" if file == PARAMS else self._named(place, inputs), {*inputs, *found})
             found[name] = place.text if is_frozen or not keys else self._pick(name, place, keys)
-            if both := [key for key in keys if f"{{params.{key}}}" in command]:
+            if both := [key for key in keys if any(f"{{params.{key}{end}" in command for end in "}.")]:
                 self._note(f"params: {', '.join(both)}: the command has it from pipelines.toml, the script from {file}")
         return found
 
