@@ -73,3 +73,17 @@ def test_a_step_that_waits_for_what_is_in_its_folder_is_maybe(project: Folder) -
     project.write({"x.txt": "2"})
     assert project.states() == {"first": "stale", "then": "maybe"}
     assert project.build().spared == ["then"]
+
+
+def test_two_files_never_take_one_name(project: Folder) -> None:
+    project.write({"raw/a.csv": "mine", "data/a.csv": "theirs"})
+    project.head = '[datastores]\nraw = "data"\n'
+    project.steps("""
+        [one]
+        command = "cat {inputs.x}/a.csv > {outputs.y}"
+        inputs = { x = { path = ["raw/a.csv", "raw://a.csv"], mode = "folder" } }
+        outputs = { y = "build/y" }
+    """)
+    built = project.build()
+    assert built.failed == ["one"]
+    assert "a.csv: two files of input x would have this name" in built.message("one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,9 +21,16 @@ def handed(step: Step, seen: Fingerprint, stage: Stage) -> dict[str, tuple[str, 
 
 
 def members(each: Input, seen: Fingerprint) -> Iterator[tuple[str, str]]:
-    """What is in the folder of an input: paths there, from the last folder that all of it is in, and paths here."""
+    """What is in the folder of an input: paths there, from the last folder that all of it is in, and paths here.
+
+    Raises FileExistsError where two files would have one name.
+    """
+    found: dict[str, str] = {}
     for item, path in zip(seen.inputs[each.name], seen.paths[each.name], strict=True):
-        yield os.path.relpath(plain(item.text), each.top), path
+        below = os.path.relpath(plain(item.text), each.top)
+        if found.setdefault(below, path) != path:
+            raise FileExistsError(errno.EEXIST, f"two files of input {each.name} would have this name", below)
+        yield below, path
 
 
 def link(step: Step, seen: Fingerprint, stage: Stage) -> None:

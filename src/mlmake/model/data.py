@@ -80,7 +80,8 @@ class Input:
     @property
     def top(self) -> str:
         """The last folder that all of it is in: what a step is handed for `mode = "folder"` begins there."""
-        return os.path.commonpath([source.location.base for source in self.sources]) or "."
+        bases = [source.location.base for source in self.sources]
+        return os.path.commonpath(bases or [""]) or "."
 
 
 @dataclass(frozen=True, slots=True)
