@@ -31,6 +31,16 @@ PARENT = "parent"
 """What stands in the folder that a step's run keeps: what was logged, what was uploaded, `./outputs`."""
 
 
+def _started_in() -> str:
+    with suppress(OSError):  # the folder may be gone
+        return os.getcwd()
+    return ""
+
+
+_START = _started_in()
+"""Where the script began: it may go elsewhere before it asks for its run."""
+
+
 class Run:
     """A run: the one around this script, or, through mlmake's SDK, any other.
 
@@ -62,7 +72,7 @@ class Run:
             if not allow_offline:
                 raise RuntimeError("this script is no step of a running pipeline")
             return Run("OfflineRun")
-        folder = os.path.abspath(env["MLMAKE_KEEP"])
+        folder = os.path.join(_START, env["MLMAKE_KEEP"])
         parent = env.get("MLMAKE_PIPELINE_RUN", "")
         name = "{}.{}".format(parent or env["MLMAKE_RUN"], env["MLMAKE_STEP"])
         return Run(name, folder, env.get("MLMAKE_EXPERIMENT", ""), parent or env["MLMAKE_RUN"])

@@ -227,6 +227,14 @@ def test_a_folder_of_just_the_files_that_were_named(far: Folder, tmp_path: Path)
     assert list((far.root / ".mlmake/staging").glob("*/*")) == []
 
 
+def test_a_folder_of_nothing(far: Folder) -> None:
+    step = 'command = "ls -A {inputs.x} | wc -l > {outputs.y}"\ninputs.x = { path = [], mode = "folder" }\n'
+    there = "outputs = { y = 'build/there' }\ncompute = 'box'\n"
+    far.steps(f"[here]\n{step}outputs = {{ y = 'build/here' }}\n[there]\n{step}{there}")
+    assert far.build().failed == []
+    assert far.read("build/here").strip() == far.read("build/there").strip() == "0"
+
+
 def test_data_of_a_remote_datastore(far: Folder) -> None:
     import fsspec
 

@@ -19,7 +19,10 @@ SCRIPT = """
 import os, sys
 from mlmake.core import Run
 
+began = os.getcwd()
+os.chdir("/")
 run = Run.get_context()
+os.chdir(began)
 run.log("loss", 0.5)
 run.upload_file("who.txt", sys.modules[Run.__module__].__file__)
 os.makedirs("outputs", exist_ok=True)

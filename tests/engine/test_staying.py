@@ -128,6 +128,16 @@ def test_an_output_that_is_named_comes_after_status_has_looked_at_it(far: Folder
     assert far.read("build/parts/deep/one") == "a\nb\n"
 
 
+def test_a_file_of_an_output_that_is_named_comes_with_all_of_it(far: Folder) -> None:
+    far.build("build/parts/two")
+    assert far.read("build/parts/two") == "1\n"
+
+
+def test_what_is_there_as_a_past_run_left_it_is_not_missing(far: Folder) -> None:
+    told = far.cli("restore", "1")
+    assert (told.returncode, told.stdout) == (0, "run 1: 0 restored, 4 there already, 0 missing\n")
+
+
 def test_what_the_host_has_lost_is_made_again(far: Folder, root: Path) -> None:
     shutil.rmtree(root / "objects")
     far.steps(PIPELINE.replace("test -x", "test  -x"))

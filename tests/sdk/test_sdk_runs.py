@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -302,6 +304,15 @@ def test_a_failure_stops_what_has_not_started(place: Folder) -> None:
     assert {name: run.find_step_run(name)[0].get_status() for name in ended} == ended, "what runs goes on to its end"
 
 
+@pytest.fixture
+def deaf() -> Iterator[None]:
+    """This process ignores SIGTERM, and so do its children unless they say otherwise."""
+    old = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, old)
+
+
+@pytest.mark.usefixtures("deaf")
 def test_a_run_is_cancelled(place: Folder) -> None:
     ws = workspace(place)
     run = Experiment(ws, "e").submit(Pipeline(ws, [gated("gate")]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from mlmake.engine.staging import Stage
-from mlmake.model.data import Input, InputMode, Location
+from mlmake.model.data import Input, InputMode, plain
 from mlmake.model.step import Step
 from mlmake.state.fingerprint import Fingerprint
 from mlmake.state.stamps import TOP, entries
@@ -20,10 +21,16 @@ def handed(step: Step, seen: Fingerprint, stage: Stage) -> dict[str, tuple[str, 
 
 
 def members(each: Input, seen: Fingerprint) -> Iterator[tuple[str, str]]:
-    """What is in the folder of an input: paths there, from the last folder that all of it is in, and paths here."""
-    top = os.path.commonpath([_base(source.location) for source in each.sources]) or "."
+    """What is in the folder of an input: paths there, from the last folder that all of it is in, and paths here.
+
+    Raises FileExistsError where two files would have one name.
+    """
+    found: dict[str, str] = {}
     for item, path in zip(seen.inputs[each.name], seen.paths[each.name], strict=True):
-        yield os.path.relpath(_plain(item.text), top), path
+        below = os.path.relpath(plain(item.text), each.top)
+        if found.setdefault(below, path) != path:
+            raise FileExistsError(errno.EEXIST, f"two files of input {each.name} would have this name", below)
+        yield below, path
 
 
 def link(step: Step, seen: Fingerprint, stage: Stage) -> None:
@@ -63,15 +70,3 @@ def _link_file(target: str, path: str) -> None:
     """One that was named twice, as by a glob and by the folder around it, is there already."""
     with suppress(FileExistsError):
         os.symlink(path, target)
-
-
-def _base(location: Location) -> str:
-    """The folder that a location's files are told from."""
-    text = _plain(location.text)
-    if location.pattern:
-        return text.removesuffix(location.pattern.rstrip("/")).rstrip("/")
-    return text if location.is_folder else os.path.dirname(text)
-
-
-def _plain(text: str) -> str:
-    return text.replace("://", "/").rstrip("/")

@@ -74,6 +74,8 @@ def _files(step: Step, seen: Fingerprint, stage: Stage, places: Places, digests:
         if not any(path == each or path.startswith(f"{each.rstrip('/')}/") for each in written):  # it is to be made
             yield _cargo(places.inside(path), path, digest)
     for each in step.inputs:
+        if each.mode is InputMode.FOLDER:  # also where nothing is in it
+            yield Cargo(f"{places.inside(stage.gathered(each.name))}/", "", "", 0)
         for inside, path in _places_of(each, seen, stage, places):
             yield from _content(inside, path, digests)
 

@@ -24,6 +24,7 @@ from mlmake.state import snapshot
 from mlmake.state.cache import Cache
 from mlmake.state.database import transaction
 from mlmake.state.digests import Digests
+from mlmake.state.elsewhere import Elsewhere
 from mlmake.state.objects import EMPTY
 from mlmake.state.runs import Runs
 
@@ -78,7 +79,7 @@ class Traveller:
         self._home = Home(project.root)
         self._connection = connection
         self._cache = Cache(self._home, project.cache, connection)
-        self._digests = Digests(connection)
+        self._digests = Digests(connection, elsewhere=Elsewhere(connection, project))
 
     def restore(self, then: Mapping[str, StepRun], *, force: bool = False, dry_run: bool = False) -> Iterator[Returned]:
         """Put what stood then into its places, output by output.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,6 +29,19 @@ class Location:
     is_folder: bool = False
     pattern: str = ""
     is_remote: bool = False
+
+    @property
+    def base(self) -> str:
+        """The folder that its files are told from, as a plain path."""
+        text = plain(self.text)
+        if self.pattern:
+            return text.removesuffix(self.pattern.rstrip("/")).rstrip("/")
+        return text if self.is_folder else os.path.dirname(text)
+
+
+def plain(text: str) -> str:
+    """The text of a location as a path of folders: `raw/x.csv` for `raw://x.csv`."""
+    return text.replace("://", "/").rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,12 @@ class Input:
     def is_streamed(self) -> bool:
         """Whether the step reads it in its datastore."""
         return self.mode is InputMode.PATH
+
+    @property
+    def top(self) -> str:
+        """The last folder that all of it is in: what a step is handed for `mode = "folder"` begins there."""
+        bases = [source.location.base for source in self.sources]
+        return os.path.commonpath(bases or [""]) or "."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from mlmake.config.problems import Wrong
@@ -34,10 +34,10 @@ def named(project: Project, words: Sequence[str], folder: str = "") -> list[Step
 
 
 def named_outputs(project: Project, words: Sequence[str], folder: str = "") -> list[str]:
-    """The absolute paths of the outputs that are named as such, and not by their step."""
-    bases = dict.fromkeys([folder or project.root, project.root])
-    paths = (os.path.normpath(os.path.join(base, word)) for word in words for base in bases)
-    return [path for path in dict.fromkeys(paths) if path in project.owners]
+    """The absolute paths of the outputs that are named as such or by what lies in them, and not by their step."""
+    found = ((word, path) for word in words for path in _outputs_at(project, word, folder))
+    meant = (path for word, path in found if path.endswith(f"/{os.path.normpath(word)}") or not _by_name(project, word))
+    return list(dict.fromkeys(meant))
 
 
 def with_upstream(project: Project, steps: Iterable[Step]) -> list[Step]:
@@ -53,13 +53,16 @@ def with_upstream(project: Project, steps: Iterable[Step]) -> list[Step]:
 
 
 def _of_word(project: Project, word: str, folder: str) -> list[Step]:
+    return _by_name(project, word) or _of_output(project, word, folder)
+
+
+def _by_name(project: Project, word: str) -> list[Step]:
     if word in project.pipelines:
         return list(project.pipelines[word].steps)
     if word in project.steps:
         return [project.steps[word]]
     selector = _selector(word)
-    steps = [step for step in project.steps.values() if _matches(step, word, selector)]
-    return steps or _of_output(project, word, folder)
+    return [step for step in project.steps.values() if _matches(step, word, selector)]
 
 
 def _selector(word: str) -> Selector | None:
@@ -81,13 +84,20 @@ def _matches(step: Step, word: str, selector: Selector | None) -> bool:
 
 
 def _of_output(project: Project, word: str, folder: str) -> list[Step]:
+    path = next(_outputs_at(project, word, folder), None)
+    if path is not None:
+        return [project.steps[project.owners[path]]]
+    return [step for step in project.steps.values() if any(output.location.text == word for output in step.outputs)]
+
+
+def _outputs_at(project: Project, word: str, folder: str) -> Iterator[str]:
+    """The outputs that a path names, from where the user stands or from the root; what lies in one is made with it."""
     for base in dict.fromkeys([folder or project.root, project.root]):
         path = os.path.normpath(os.path.join(base, word))
         while path not in project.owners and path != os.path.dirname(path):
-            path = os.path.dirname(path)  # what lies in an output folder is made with it
+            path = os.path.dirname(path)
         if path in project.owners:
-            return [project.steps[project.owners[path]]]
-    return [step for step in project.steps.values() if any(output.location.text == word for output in step.outputs)]
+            yield path
 
 
 def _unknown(project: Project, word: str) -> UsageError:

@@ -20,7 +20,7 @@ import xxhash
 
 from mlmake.environments.base import Facts
 from mlmake.home import Home
-from mlmake.model.data import Input, Source
+from mlmake.model.data import Input, InputMode, Source
 from mlmake.model.project import Project
 from mlmake.model.reason import Cause, Reason
 from mlmake.model.run import Item
@@ -146,6 +146,8 @@ class Fingerprints:
         inputs: dict[str, tuple[Item, ...]] = {}
         paths: dict[str, tuple[str, ...]] = {}
         for each in step.inputs:
+            if each.mode is InputMode.FOLDER:  # the same files lie deeper in a folder that begins higher
+                facts[f"mode {each.name}"] = f"{each.mode.value} of {each.top}"
             waiting = [p for source in each.sources for p in source.producers if not is_final(p)]
             if waiting:
                 pending.update(dict.fromkeys(waiting))

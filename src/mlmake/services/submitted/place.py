@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from mlmake.home import Home
 from mlmake.model.project import FILE
 
+_SIGNED = 64
+"""Bytes of what is written into a lock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -57,10 +60,11 @@ class Place:
         return handle
 
     def sign(self, handle: int, pid: int, starts: int) -> None:
-        """Write into the lock who works, and how many have started since one came to build something."""
-        text = json.dumps({"pid": pid, "starts": starts}).encode()
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, text, 0)
+        """Write into the lock who works, and how many have started since one came to build something.
+
+        It is one write of the same length every time: whoever wants to end the worker must never find it empty.
+        """
+        os.pwrite(handle, json.dumps({"pid": pid, "starts": starts}).ljust(_SIGNED).encode(), 0)
 
     def signed(self) -> tuple[int, int]:
         """What `sign` wrote; zeros where nobody has."""

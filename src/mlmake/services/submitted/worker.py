@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mlmake.state.submissions import Submissions
 def main(root: str, id: str, handle: int) -> None:
     """Build what was submitted; `handle` is the lock, which no step may inherit."""
     os.set_inheritable(handle, False)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what cancels it, also where whoever submitted it ignores that
     place = Place(Home(root), id)
     starts = place.signed()[1]
     place.sign(handle, os.getpid(), starts)
