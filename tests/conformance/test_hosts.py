@@ -28,7 +28,7 @@ from projects import PATIENCE, kill, until
 from servers import lack
 
 FOREVER = "while :; do sleep 0.05; done"
-LARGE = (1 << 30) if os.environ.get("MLMAKE_LARGE") else (64 << 20)
+LARGE = (1 << 30) if os.environ.get("MLMAKE_LARGE") else (256 << 20)
 """Bytes of a large file: a gigabyte where MLMAKE_LARGE is set."""
 
 
@@ -341,11 +341,11 @@ def test_odd_names_go_and_come(site: Site) -> None:
 
 
 @pytest.mark.not_boxed(CONTENTS)
-def test_thousands_of_small_inputs(site: Site) -> None:
-    there = [site.cargo(f"in/{n % 100}/{n}", b"%d" % n) for n in range(2_500)]  # more than go at once
+def test_ten_thousand_small_inputs(site: Site) -> None:
+    there = [site.cargo(f"in/{n % 100}/{n}", b"%d" % n) for n in range(10_000)]
     job = site.job("find in -type f | wc -l; cp -R in out/", there)
     assert site.run(job).exit_code == 0
-    assert site.log(job).strip() == b"2500"
+    assert site.log(job).strip() == b"10000"
     back = site.fetch(job)
     assert all((back / cargo.path).read_bytes() == b"%d" % n for n, cargo in enumerate(there))
     again = replace(_shipment(job.shipment), name="again")
