@@ -290,6 +290,17 @@ def test_logs(line: Folder) -> None:
     assert "==> second[n=2] <==" in line.cli("logs", "second").stdout
 
 
+def test_a_log_that_is_gone_says_how_to_get_another(line: Folder) -> None:
+    line.build()
+    path = line.cli("logs", "first", "--path").stdout.strip()
+    (line.root / path).unlink()
+    told = line.cli("logs", "first")
+    assert (told.returncode, told.stderr) == (
+        2,
+        f"mlmake: the log {path} is gone\n        `mlmake -f p.first` runs the step again\n",
+    )
+
+
 def test_logs_follow_a_running_step(project: Folder) -> None:
     project.steps("""
         [slow]

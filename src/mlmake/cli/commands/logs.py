@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 
@@ -74,7 +75,8 @@ def _print(place: Place, last: StepRun, follow: bool) -> None:
             sys.stdout.buffer.write(file.read())
             sys.stdout.buffer.flush()
     except FileNotFoundError:
-        raise UsageError(f"the log {place.shown(last.log)} is gone") from None
+        what = f"the log {place.shown(last.log)} is gone"
+        raise UsageError(what, hint=f"`mlmake -f {shlex.quote(last.step)}` runs the step again") from None
 
 
 def _is_running(place: Place, last: StepRun) -> bool:
