@@ -17,6 +17,7 @@ from mlmake.engine.images import image_of
 from mlmake.engine.request import environment_for
 from mlmake.engine.shipping import SEARCH, cargo_of, project_files
 from mlmake.engine.signals import ENDING, heeded, interrupt
+from mlmake.engine.staging import rename
 from mlmake.engine.targets import LOCAL
 from mlmake.environments.system import System
 from mlmake.errors import BuildFailed, HostError, Interrupted, UsageError
@@ -51,7 +52,10 @@ def run(project: Project, errand: Errand, say: Say) -> int:
     compute = _target(project, errand.on)
     outputs = [_inside(project.root, path) for path in errand.outputs]
     if compute.kind == LOCAL:
-        return _here(project, errand.argv)
+        code = _here(project, errand.argv)
+        return _ended(
+            code, errand.argv, [path for path in outputs if not os.path.exists(os.path.join(project.root, path))]
+        )
     home = Home(project.root)
     home.ensure()
     stopped: list[str] = []
@@ -141,11 +145,16 @@ def _seen_through(executor: Executor, root: str, job: Job, say: Say, stopped: li
         outputs = job.shipment.outputs
         executor.collect(handle, outputs, lambda *_: False)
         missing = [path for path, back in outputs.items() if not _placed(back, os.path.join(root, path))]
-        if missing and not code:
-            raise BuildFailed(f"{job.argv[0]} ended well but did not write {', '.join(missing)}")
-        return code
+        return _ended(code, job.argv, missing)
     finally:
         executor.forget(handle)
+
+
+def _ended(code: int, argv: Sequence[str], missing: Sequence[str]) -> int:
+    """The exit code. Raises BuildFailed where that is 0 and yet something is missing."""
+    if missing and not code:
+        raise BuildFailed(f"{argv[0]} ended well but did not write {', '.join(missing)}")
+    return code
 
 
 def _placed(back: str, place: str) -> bool:
@@ -154,13 +163,13 @@ def _placed(back: str, place: str) -> bool:
         return False
     if not os.path.isdir(back):
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        os.replace(back, place)
+        rename(back, place)
         return True
     for folder, _, names in os.walk(back):
         beside = os.path.join(place, os.path.relpath(folder, back))
         os.makedirs(beside, exist_ok=True)
         for name in names:
-            os.replace(os.path.join(folder, name), os.path.join(beside, name))
+            rename(os.path.join(folder, name), os.path.join(beside, name))
     return True
 
 
