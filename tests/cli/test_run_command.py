@@ -89,6 +89,8 @@ def test_what_it_wrote_and_is_named_comes_back(far: Folder) -> None:
 
 def test_what_it_did_not_write_is_told(far: Folder) -> None:
     assert there(far, "true", "-o", "x") == (1, "mlmake: sh ended well but did not write x\n")
+    told = far.cli("run", "-o", "x", "--", "true")
+    assert (told.returncode, told.stderr) == (1, "mlmake: true ended well but did not write x\n")
     assert there(far, "echo half > x; exit 3", "-o", "x", "-o", "y") == (3, "")
     assert far.read("x") == "half\n"
     for path in ("../x", "/etc/passwd", "."):

@@ -38,6 +38,7 @@ from mlmake.sdk import (
 from mlmake.sdk.runs import PipelineRun
 from mlmake.services.submitted import desk
 from mlmake.services.submitted.explaining import explained
+from mlmake.services.submitted.place import Place
 from projects import Folder, kill, until
 from workspaces import copy, ran, worker_of, workspace
 
@@ -375,6 +376,30 @@ def test_a_worker_that_died_between_the_record_of_a_step_and_its_note(place: Fol
     assert replace(found, ended=step.ended) == step and found.ended
     assert [str(told) for told in explained(ws.home, run.id).values()] == ["ran: never ran"]
     assert ran(place) == ["one"]
+
+
+def test_a_step_that_looks_at_a_run_takes_up_none(place: Folder) -> None:
+    ws = workspace(place)
+    run = Experiment(ws, "e").submit(Pipeline(ws, [gated("gate")]))
+    until(lambda: place.has("gate.started"))
+    first = worker_of(run)
+    kill(first)
+    until(lambda: not psutil.pid_exists(first))
+    (place.root / "gate.started").unlink()
+    look = f"from mlmake.sdk.runs import *; print(PipelineRun.get(Workspace('.'), '{run.id}').get_status())"
+    place.write({"look.py": look.replace("runs import *", "runs import PipelineRun; from mlmake.sdk import Workspace")})
+    place.steps("""
+        [look]
+        command = "python look.py > {outputs.x}"
+        outputs = { x = "status" }
+    """)
+    ran = place.cli()
+    assert (ran.returncode, place.read("status")) == (0, "Running\n"), ran.stderr
+    assert Place(ws.home, run.id).signed() == (first, 0), "a build inside of a build would fail the run"
+    assert run.get_status() == "Running", "this look takes it up"
+    until(lambda: place.has("gate.started"))
+    place.write({"gate": ""})
+    done(run)
 
 
 def test_a_build_that_cannot_start_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

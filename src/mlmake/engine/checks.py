@@ -23,9 +23,14 @@ def project_token(home: Home) -> str:
     return f"{home.root}:"
 
 
+def is_inside(home: Home) -> bool:
+    """Whether this process belongs to a step of a build of the project."""
+    return os.environ.get("MLMAKE_BUILD", "").startswith(project_token(home))
+
+
 def check_not_inside(home: Home) -> None:
     """A build inside a step of a build of the same project would wait for itself. Raises UsageError."""
-    if os.environ.get("MLMAKE_BUILD", "").startswith(project_token(home)):
+    if is_inside(home):
         raise UsageError(
             "a step cannot build its own project: this build would wait for the one that it is a part of",
             hint="name what it needs as its inputs; mlmake builds these first",

@@ -17,6 +17,7 @@ from mlmake.engine.images import image_of
 from mlmake.engine.request import environment_for
 from mlmake.engine.shipping import SEARCH, cargo_of, project_files
 from mlmake.engine.signals import ENDING, heeded, interrupt
+from mlmake.engine.staging import rename
 from mlmake.engine.targets import LOCAL
 from mlmake.environments.system import System
 from mlmake.errors import BuildFailed, HostError, Interrupted, UsageError
@@ -167,13 +168,13 @@ def _placed(back: str, place: str) -> bool:
         return False
     if not os.path.isdir(back):
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        os.replace(back, place)
+        rename(back, place)
         return True
     for folder, _, names in os.walk(back):
         beside = os.path.join(place, os.path.relpath(folder, back))
         os.makedirs(beside, exist_ok=True)
         for name in names:
-            os.replace(os.path.join(folder, name), os.path.join(beside, name))
+            rename(os.path.join(folder, name), os.path.join(beside, name))
     return True
 
 

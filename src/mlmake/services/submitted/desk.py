@@ -15,6 +15,7 @@ from typing import Any
 
 from mlmake.config.dump import dump
 from mlmake.config.load import parse
+from mlmake.engine.checks import is_inside
 from mlmake.errors import UnknownName
 from mlmake.home import Home
 from mlmake.model.project import Project
@@ -95,10 +96,13 @@ def end_here(home: Home, id: str, handle: int, status: Status, message: str = ""
 
 
 def look(home: Home, id: str) -> Submission:
-    """How a submission stands; if its worker has died, another goes on with it. Raises UnknownName."""
+    """How a submission stands; if its worker has died, another goes on with it. Raises UnknownName.
+
+    A step that looks leaves that to others: what it starts ends with it.
+    """
     with opened(home) as submissions:
         found = _known(submissions, id)
-        if not found.status.is_over and _take_up(Place(home, id), submissions):
+        if not found.status.is_over and not is_inside(home) and _take_up(Place(home, id), submissions):
             found = _known(submissions, id)
         return found
 
