@@ -133,8 +133,8 @@ class Run:
         kept = "{}{}".format(name, os.path.splitext(path)[1] if path else ".png")
         if path is not None:
             self._keep(kept, path)
-        elif self._folder:
-            plot.savefig(_made(os.path.join(self._folder, FILES, kept)))
+        elif target := self._file_for(kept):
+            plot.savefig(target)
         self._put("image", name, kept)
 
     def tag(self, key: str, value: str | None = None) -> None:
@@ -248,13 +248,17 @@ class Run:
         with open(_made(os.path.join(self._folder, LOG)), "ab", buffering=0) as file:
             file.write(line.encode() + b"\n")
 
-    def _keep(self, name: str, source: str | IO[Any]) -> None:
+    def _file_for(self, name: str) -> str:
+        """Where a file of that name is kept; "" where nothing is. Raises ValueError."""
         place = os.path.normpath(name)
         if place.startswith(("/", "..")):
             raise ValueError(f"the name of a file that a run keeps is a relative path, not {name!r}")
-        if not self._folder:
+        return _made(os.path.join(self._folder, FILES, place)) if self._folder else ""
+
+    def _keep(self, name: str, source: str | IO[Any]) -> None:
+        target = self._file_for(name)
+        if not target:
             return
-        target = _made(os.path.join(self._folder, FILES, place))
         if isinstance(source, (str, os.PathLike)):
             shutil.copyfile(source, target)
             return

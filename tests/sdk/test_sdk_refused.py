@@ -233,5 +233,9 @@ def test_outside_of_a_step(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         run.complete()
     assert capsys.readouterr().out == "chart chart = {'a': [1]}\nfailed: no good\n"
     assert (run.get_properties(), run.get_tags(), run.get_file_names()) == ({}, {}, [])
+    with pytest.raises(ValueError, match="is a relative path"):
+        run.upload_file("../x", __file__)
+    with pytest.raises(ValueError, match="is a relative path"):
+        run.log_image("/x", plot=object())
     with pytest.raises(RuntimeError, match="cannot see its workspace"):
         run.experiment.workspace  # noqa: B018

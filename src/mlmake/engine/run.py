@@ -29,7 +29,7 @@ from mlmake.model.run import Outcome, Run, Summary
 from mlmake.model.step import Step
 from mlmake.plan.selection import named, named_outputs
 from mlmake.state import snapshot
-from mlmake.state.database import connect, explained, transaction
+from mlmake.state.database import opened, transaction
 from mlmake.state.lock import held
 from mlmake.state.stamps import CLOCK_STEP
 
@@ -114,13 +114,13 @@ def build(
     slots = Slots(offers, gpu_folder() if offers.get("gpus") else "")
     check_room(_here(steps, request), slots)
     if request.dry_run:
-        with _state(home, create=False) as connection:
+        with opened(home, create=False) as connection:
             return _dry_run(scope, request, chosen, connection, sink, began)
     check_not_inside(home)
     with (
         heeded(interrupt, ENDING),
         held(home, lambda who: sink(LockWaiting(who))),
-        _state(home, create=True) as connection,
+        opened(home, create=True) as connection,
     ):
         if not scope.is_current:
             scope = open_scope(project.root, request.targets, request.folder, narrow=False)
@@ -187,16 +187,6 @@ def _remember(scope: Scope, ledger: Ledger, plan: _Plan, summary: Summary) -> No
     ledger.save()
     if not summary.interrupted and not plan.forced:
         scope.remember(ledger, verdicts)
-
-
-@contextmanager
-def _state(home: Home, *, create: bool) -> Iterator[sqlite3.Connection]:
-    connection = connect(home, create=create)
-    try:
-        with explained(home):
-            yield connection
-    finally:
-        connection.close()
 
 
 def _plan(ledger: Ledger, chosen: Sequence[Step], scope: Scope, request: Request) -> _Plan:
