@@ -117,6 +117,8 @@ endpoint_url = "{s3.endpoint}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has it so for what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
     config.addinivalue_line("markers", "not_boxed(why): of the suite over every way to a host, not for containers")
     config.addinivalue_line("markers", "boxed_here(why): and this not for those of an engine behind a host")
