@@ -83,8 +83,9 @@ def test_unknown() -> None:
         KINDS.load("pyhton")
     assert caught.value.message == "unknown step kind 'pyhton'; did you mean 'python'?"
     assert caught.value.hint == "known: python, command, transfer, pick"
-    with pytest.raises(UsageError, match=r"unknown compute kind 'zzz'$"):
+    with pytest.raises(UsageError) as caught:
         EXECUTORS.load("zzz")
+    assert caught.value.message == "unknown compute kind 'zzz'"
 
 
 def test_other_packages_add(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ DURATION = "expected a duration such as '90s', '2h' or '1h30m', or a number of s
 SIZE = "expected a size such as '8GiB' or a number of bytes"
 NAME = "is no name: use letters, digits, _ and -, at most 100"
 FIRST = "the file declares no pipelines; a step is a table [pipelines.NAME.steps.NAME]"
-SECTIONS = "project, datastores, cache, environments, compute, pipelines"
+SECTIONS = "project, datastores, cache, tracking, environments, compute, pipelines"
 LISTED = "expected a table, got a list of tables; a table's header has single brackets: [name]"
 OUTSIDE = "declare its folder under [datastores] and write name://path"
 NO_PART = "cannot be part of a step's name: no [ ] = , * and no line breaks, no blanks around it"

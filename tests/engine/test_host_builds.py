@@ -162,6 +162,7 @@ def test_only_what_is_declared_travels(far: Folder, root: Path) -> None:
     log = (far.root / built.of(StepStarted)[0].log).read_text().split()
     assert sorted(name for name in log if "__pycache__" not in name) == [
         "./.mlmake/inside/mlmake/__init__.py",
+        "./.mlmake/inside/mlmake/table.py",
         "./data/declared",
         "./folder/.git",
         "./folder/deep/x",
